@@ -1,0 +1,441 @@
+"""Log files → the raw schema, in one dlt load (semantics sections 1 and 2).
+
+A file goes through reader → contract → spool in batches; dlt then loads the spool's Parquet
+files as one package. What a load that died has left behind is wiped before the next one, so that
+a second run gives what an undisturbed first one would have given.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ingestion import checks
+from ingestion import contract as contracts
+from ingestion.contract import Contract, Router
+from ingestion.discovery import Candidate, Problem, find_files, no_stream, usual_format
+from ingestion.errors import UserError, WrongUsage
+from ingestion.pipelines import raw
+from ingestion.pipelines.judge import Judge
+from ingestion.pipelines.spool import Spool
+from ingestion.readers.avro_reader import MAGIC, read_avro
+from ingestion.readers.batch import Batch, fault_batch
+from ingestion.readers.csv_reader import read_csv
+from ingestion.readers.json_reader import read_json
+from ingestion.readers.source import Source
+from ingestion.warehouse import RAW, Warehouse, duckdb_problem, rows
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one file: `loaded`, `skipped` (known content) or `failed` (not readable)."""
+
+    path: Path
+    stream: str | None
+    status: str
+    accepted: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    message: str = ""
+
+    @property
+    def read(self) -> int:
+        return self.accepted + sum(self.rejected.values())
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """One run: a result a file; `load_id` is None when nothing was loaded."""
+
+    load_id: str | None
+    files: tuple[FileResult, ...]
+    seconds: float
+
+    @property
+    def read(self) -> int:
+        return sum(file.read for file in self.files)
+
+    @property
+    def rejected(self) -> Counter[str]:
+        total: Counter[str] = Counter()
+        for file in self.files:
+            total.update(file.rejected)
+        return total
+
+
+Progress = Callable[[Path, int, int], None]
+
+
+def load_files(
+    paths: Sequence[str],
+    warehouse: Warehouse,
+    *,
+    stream: str | None = None,
+    contract: str | None = None,
+    progress: Progress | None = None,
+) -> LoadReport:
+    """Load files, folders and glob patterns into the raw schema.
+
+    `contract` is the name or the YAML file of a feed's layout. `progress` is called after each
+    file with its path, how many are done and how many there are. Raises UserError when nothing
+    can be loaded; a file that cannot be read is a result with the status `failed`.
+    """
+    began = time.perf_counter()
+    feed = contracts.find(contract) if contract else None
+    if stream is not None and stream not in contracts.streams():
+        known = ", ".join(contracts.streams())
+        raise WrongUsage(f"the stream {stream!r} is not known; use one of {known}")
+    if feed is not None and stream is not None and feed.stream != stream:
+        raise WrongUsage(
+            f"the contract {contract} is for the stream {feed.stream}, not for {stream};"
+            " leave --stream out"
+        )
+    candidates, problems = find_files(paths, stream or (feed.stream if feed else None))
+    results = [_failed(problem) for problem in problems]
+    with warehouse.locked():
+        load = _Load(warehouse, feed, progress, len(candidates))
+        load_id = load.run(candidates) if candidates else None
+    return LoadReport(load_id, (*results, *load.results), time.perf_counter() - began)
+
+
+def _failed(problem: Problem, stream: str | None = None) -> FileResult:
+    return FileResult(problem.path, stream, "failed", message=problem.message)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A file that was read to its end; `size` in bytes, `seconds` without its judgement."""
+
+    path: Path
+    stream: str
+    size: int
+    content_hash: str
+    records: int
+    seconds: float
+
+
+class _Unreadable(Exception):
+    """The file system refused a file."""
+
+
+class _Load:
+    """One run over the files found: judged into a spool, loaded by dlt as one package."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        feed: Contract | Router | None,
+        progress: Progress | None,
+        total: int,
+    ) -> None:
+        self.warehouse = warehouse
+        self.feed = feed
+        self.progress = progress
+        self.total = total
+        self.results: list[FileResult] = []
+        self.loaded: list[dict[str, Any]] = []
+        self.done = 0
+        self.known: dict[str, dict[int, set[str]]] = {}
+        self.loaded_at = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+        self.load_id = ""
+        self.connection = duckdb.connect()
+        checks.register(self.connection)
+        epoch = dt.datetime(1970, 1, 1)
+        microseconds = (self.loaded_at - epoch) // dt.timedelta(microseconds=1)
+        self.connection.execute(f"set variable load_time = {microseconds}")
+        self.connection.execute("set enable_progress_bar = false")
+
+    def run(self, candidates: list[Candidate]) -> str | None:
+        missing = self._prepare()
+        candidates = [found for found in candidates if not self._skipped(found)]
+        if not candidates and not missing:
+            return None
+        folder = self._working_folder()
+        try:
+            return self._load(candidates, missing, folder)
+        finally:
+            self.connection.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _prepare(self) -> set[str]:
+        """Wipe what unfinished loads left, read which contents are known; the tables to make."""
+        wanted = set(raw.tables())
+        with self.warehouse.connect() as connection:
+            there = self.warehouse.tables(connection)
+            if "_dlt_loads" in there:
+                for table in sorted(wanted & there):
+                    column = raw.load_column(table)
+                    rows_sql = (
+                        f"delete from {RAW}.{table} where {column} not in"
+                        f" (select load_id from {RAW}._dlt_loads where status = 0)"
+                    )
+                    rows(connection, rows_sql)
+                connection.commit()
+            if raw.LOADED in there:
+                sql = f"select stream, size, content_hash from {RAW}.{raw.LOADED}"
+                for stream, size, digest in rows(connection, sql):
+                    self._remember(stream, size, digest)
+        return wanted - there
+
+    def _working_folder(self) -> Path:
+        if self.warehouse.path is None:
+            return Path(tempfile.mkdtemp(prefix="adx-load-"))
+        # Beside the warehouse, where there is room for its data; its lock makes the name ours.
+        folder = self.warehouse.path.with_name(f".{self.warehouse.path.name}.loading")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def _load(self, candidates: list[Candidate], missing: set[str], folder: Path) -> str | None:
+        os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+        os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")
+        import dlt
+        from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
+        from dlt.pipeline.exceptions import PipelineStepFailed
+
+        spooled: dict[str, tuple[Path, int]] = {}
+
+        def rows_of(table: str) -> Iterator[Any]:
+            if not self.load_id:  # whichever table dlt asks for first has all files judged
+                self.load_id = dlt.current.load_package_state()["load_id"]
+                spooled.update(self._judge_all(candidates, folder))
+            if table in spooled:
+                path, count = spooled[table]
+                yield dlt.mark.with_file_import(str(path), "parquet", count)
+            elif table in missing:
+                yield dlt.mark.materialize_table_schema()
+
+        resources = [
+            dlt.resource(
+                rows_of(table),
+                name=table,
+                columns=py_arrow_to_table_schema_columns(schema),
+                write_disposition="append",
+            )
+            for table, schema in raw.tables().items()
+        ]
+        pipeline = dlt.pipeline(
+            "advertisex",
+            pipelines_dir=str(folder / "dlt"),
+            destination=self.warehouse.destination(),
+            dataset_name=RAW,
+        )
+        try:
+            pipeline.run(resources, loader_file_format="parquet")
+        except PipelineStepFailed as error:
+            cause = error.exception
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            if isinstance(cause, UserError):
+                raise cause from None
+            raise self._load_problem(cause) from None
+        return self.load_id if self.loaded else None
+
+    def _judge_all(self, candidates: list[Candidate], folder: Path) -> dict[str, tuple[Path, int]]:
+        """All files into the spool; the finished Parquet files with their row counts, by table."""
+        spool = Spool(folder)
+        judge = Judge(self.connection, spool, self.loaded_at, self.load_id)
+        loaded: list[_Loaded] = []
+        for candidate in candidates:
+            if self._skipped(candidate):  # its like came earlier in this very run
+                continue
+            outcome = self._take(candidate, judge)
+            if isinstance(outcome, FileResult):
+                self._report(outcome)
+                continue
+            loaded.append(outcome)
+            self._step(candidate.path)
+        judge.finish()
+        self.loaded = [self._row(file, judge) for file in loaded]
+        for file in loaded:
+            self.results.append(
+                FileResult(
+                    file.path,
+                    file.stream,
+                    "loaded",
+                    judge.accepted[str(file.path)],
+                    dict(sorted(judge.rejected[str(file.path)].items())),
+                    file.seconds,
+                )
+            )
+        if self.loaded:
+            spool.write(raw.LOADED, pa.Table.from_pylist(self.loaded, raw.LOADED_SCHEMA))
+        return spool.close()
+
+    def _row(self, file: _Loaded, judge: Judge) -> dict[str, Any]:
+        """The file's row of `loaded_files`."""
+        accepted = judge.accepted[str(file.path)]
+        rejected = judge.rejected[str(file.path)].total()
+        if accepted + rejected != file.records:
+            raise UserError(
+                f"{file.path}: {file.records} records were read, but {accepted} accepted and"
+                f" {rejected} rejected; this is a defect of the loader, nothing was loaded"
+            )
+        return {
+            "file": str(file.path),
+            "size": file.size,
+            "content_hash": file.content_hash,
+            "stream": file.stream,
+            "records_read": file.records,
+            "accepted": accepted,
+            "rejected": rejected,
+            "load_id": self.load_id,
+            "loaded_at": self.loaded_at,
+        }
+
+    def _load_problem(self, cause: BaseException) -> UserError:
+        text = str(cause)
+        if "lock on file" in text or "No space left" in text or getattr(cause, "errno", 0) == 28:
+            return duckdb_problem(self.warehouse.path, Exception(text))
+        reason = text.strip().splitlines()[0] if text.strip() else type(cause).__name__
+        return UserError(
+            f"the load into {self.warehouse} failed: {reason};"
+            " nothing of it counts, so mend the cause and run the same command again"
+        )
+
+    def _skipped(self, candidate: Candidate) -> bool:
+        """Whether the file's content was loaded before, which is a result of its own."""
+        if candidate.stream is None:
+            return False
+        try:
+            known = self._is_known(candidate.path, candidate.stream)
+        except _Unreadable:
+            return False  # said when its turn comes
+        if known:
+            self._report(
+                FileResult(
+                    candidate.path,
+                    candidate.stream,
+                    "skipped",
+                    message="its content was loaded before",
+                )
+            )
+        return known
+
+    def _report(self, result: FileResult) -> None:
+        self.results.append(result)
+        self._step(result.path)
+
+    def _step(self, path: Path) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(path, self.done, self.total)
+
+    def _take(self, candidate: Candidate, judge: Judge) -> FileResult | _Loaded:
+        """Read one file and hand its records to the judge."""
+        path, stream = candidate.path, candidate.stream
+        if stream is None:
+            return _failed(Problem(path, no_stream()))
+        began = time.perf_counter()
+        source = Source(path)
+        records = 0
+        try:
+            for batch in self._batches(source, stream):
+                records += batch.table.num_rows
+                judge.add(str(path), self._contract(stream), batch)
+        except _Unreadable as error:
+            judge.discard(str(path))
+            return _failed(Problem(path, str(error)), stream)
+        self._remember(stream, source.size, source.content_hash)
+        seconds = time.perf_counter() - began
+        return _Loaded(path, stream, source.size, source.content_hash, records, seconds)
+
+    # Known contents --------------------------------------------------------------------------
+
+    def _remember(self, stream: str, size: int, digest: str) -> None:
+        self.known.setdefault(stream, {}).setdefault(size, set()).add(digest)
+
+    def _is_known(self, path: Path, stream: str) -> bool:
+        """Whether this content is loaded; a file is only hashed ahead if its size is known."""
+        try:
+            digests = self.known.get(stream, {}).get(path.stat().st_size)
+            if not digests:
+                return False
+            source = Source(path)
+            for _ in source.stored():
+                pass
+        except OSError as error:
+            raise _Unreadable(_why(error)) from None
+        return source.content_hash in digests
+
+    # Reading and judging ---------------------------------------------------------------------
+
+    def _contract(self, stream: str) -> Contract | Router:
+        if self.feed is not None and self.feed.stream == stream:
+            return self.feed
+        return contracts.streams()[stream]
+
+    def _batches(self, source: Source, stream: str) -> Iterator[Batch]:
+        """The file's records, and one more for what could not be unpacked."""
+        pieces = _readable(source)
+        head = next(pieces, b"")
+        while len(head) < 64 and (more := next(pieces, b"")):
+            head += more
+        format_ = _format(source.path, head, self._contract(stream).format)
+
+        def whole() -> Iterator[bytes]:
+            if head:
+                yield head
+            yield from pieces
+
+        if not head and source.damage is not None:
+            yield fault_batch(source.damage, "a damaged compressed file", position=0, line=None)
+            return
+        match format_:
+            case "json":
+                batches = read_json(whole(), self.connection)
+            case "csv":
+                batches = read_csv(whole())
+            case _:
+                batches = read_avro(whole())
+        position, line = 0, None
+        for batch in batches:
+            yield batch
+            position = max(position, batch.table["position"][-1].as_py())
+            line = batch.table["line"][-1].as_py()
+        for _ in pieces:
+            pass
+        if source.damage is not None:
+            yield fault_batch(
+                source.damage,
+                "a damaged or cut compressed file; this is what did not unpack",
+                position=position + 1,
+                line=line,
+            )
+
+
+def _readable(source: Source) -> Iterator[bytes]:
+    """The pieces of a file; the file system's complaints become `_Unreadable`."""
+    pieces = source.pieces()
+    while True:
+        try:
+            piece = next(pieces, None)
+        except OSError as error:
+            raise _Unreadable(_why(error)) from None
+        if piece is None:
+            return
+        yield piece
+
+
+def _why(error: OSError) -> str:
+    return f"cannot read it: {error.strerror or error}; mend that, then run again"
+
+
+def _format(path: Path, head: bytes, usual: str) -> str:
+    """The format that a file's bytes show, else its name, else the stream's usual one."""
+    if head.startswith(MAGIC):
+        return "avro"
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
+        return "json"
+    return usual_format(path) or usual

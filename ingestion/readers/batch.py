@@ -1,0 +1,106 @@
+"""What every reader hands on: records with their place in the file and their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Offsets = npt.NDArray[np.int64]
+
+RAW_LIMIT = 16 * 2**20  # bytes of a faulty record that are kept; what is cut off is said
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a batch keeps the values of its records.
+
+    Either `columns` are the names of the text columns `c0`, `c1`, …, or the column `document`
+    holds each record as a JSON object. `exact_fractions` says that the fractions in a document
+    are to be taken as written, and not to 15 significant digits.
+    """
+
+    columns: tuple[str, ...] | None = None
+    exact_fractions: bool = False
+
+
+DOCUMENTS = Layout()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Records in file order.
+
+    `table` has `position` (int64, from 1; 0 for a whole file), `line` (int64, from 1, or null),
+    `raw` (binary, without the line's end), `fault` (text: why it is malformed, null when it is
+    not) and the values as `layout` says, null where there is a fault.
+    """
+
+    table: pa.Table
+    layout: Layout
+
+
+def fault_batch(
+    raw: bytes, fault: str, *, position: int, line: int | None, total: int | None = None
+) -> Batch:
+    """One malformed record. `total` is its full size in bytes when `raw` is only its beginning."""
+    size = len(raw) if total is None else total
+    if size > RAW_LIMIT:
+        raw, fault = raw[:RAW_LIMIT], f"{fault}; {size} bytes, of which the first are kept"
+    table = pa.table(
+        {
+            "position": pa.array([position], pa.int64()),
+            "line": pa.array([line], pa.int64()),
+            "raw": pa.array([raw], pa.large_binary()),
+            "fault": pa.array([fault], pa.string()),
+            "document": pa.array([None], pa.string()),
+        }
+    )
+    return Batch(table, DOCUMENTS)
+
+
+def cut(buffer: bytes, starts: Offsets, ends: Offsets) -> pa.Array:
+    """The slices `buffer[start:end]`, which must not overlap and be in order, as binary."""
+    offsets = np.empty(2 * len(starts) + 1, np.int64)
+    offsets[0:-1:2] = starts
+    offsets[1::2] = ends
+    offsets[-1] = ends[-1] if len(ends) else 0
+    slices = pa.Array.from_buffers(
+        pa.large_binary(), 2 * len(starts), [None, pa.py_buffer(offsets), pa.py_buffer(buffer)]
+    )
+    return slices.take(pa.array(np.arange(0, 2 * len(starts), 2)))
+
+
+def as_text(raw: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
+    """Binary values as text, null where they are not UTF-8, and a mask of those."""
+    try:
+        return raw.cast(pa.large_string()), np.zeros(len(raw), np.bool_)
+    except pa.ArrowInvalid:
+        texts = [_decoded(value) for value in raw.to_pylist()]
+        return (
+            pa.array(texts, pa.large_string()),
+            np.fromiter((text is None for text in texts), np.bool_, len(texts)),
+        )
+
+
+def _decoded(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def positions_of(buffer: bytes, byte: int) -> Offsets:
+    return np.flatnonzero(np.frombuffer(buffer, np.uint8) == byte).astype(np.int64)
+
+
+def with_faults(batch: Batch, faults: Sequence[str | None]) -> Batch:
+    return replace(
+        batch,
+        table=batch.table.set_column(
+            batch.table.schema.get_field_index("fault"), "fault", pa.array(faults, pa.string())
+        ),
+    )

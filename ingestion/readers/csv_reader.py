@@ -1,0 +1,363 @@
+"""CSV files → batches of text columns, by RFC 4180 (semantics section 1).
+
+Records and fields of well-formed text are found with numpy over whole pieces. A piece that holds
+a stray quote is gone through field by field, because there a quote no longer pairs with the next.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestion.readers.batch import (
+    RAW_LIMIT,
+    Batch,
+    Layout,
+    Offsets,
+    as_text,
+    cut,
+    fault_batch,
+    positions_of,
+)
+
+SEPARATORS = b",;\t|"
+_BOM = b"\xef\xbb\xbf"
+_QUOTE, _NEWLINE, _RETURN = b'"\n\r'
+
+
+def read_csv(pieces: Iterator[bytes]) -> Iterator[Batch]:
+    """Batches of text columns. Faults are records too; nothing raises but the pieces themselves."""
+    return _CsvReader(pieces).batches()
+
+
+@dataclass(frozen=True)
+class _Records:
+    """Whole records of a buffer. `fields` holds where each field starts and ends, quotes and all,
+    record after record; `first` is the index of each record's first field, and one more."""
+
+    starts: Offsets
+    ends: Offsets
+    fields: tuple[Offsets, Offsets]
+    first: Offsets
+    stray: Offsets  # indices of the records with a stray quote
+    used: int
+    open_quote: bool  # the record at `used` has a quote that is not closed in this buffer
+
+
+class _CsvReader:
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self.pieces = pieces
+        self.buffer = b""
+        self.ended = False
+        self.position = 0
+        self.line = 1  # of the buffer's first byte
+        self.separator = SEPARATORS[0]
+        self.header: tuple[str, ...] = ()
+
+    def more(self) -> bool:
+        """Add to the buffer, more of it the larger the buffer has grown."""
+        wanted, gathered = max(1, len(self.buffer)), [self.buffer]
+        grown = 0
+        while grown < wanted:
+            piece = next(self.pieces, b"")
+            if not piece:
+                self.ended = True
+                break
+            gathered.append(piece)
+            grown += len(piece)
+        self.buffer = b"".join(gathered)
+        return grown > 0
+
+    def drop(self, count: int) -> None:
+        self.line += self.buffer.count(b"\n", 0, count)
+        self.buffer = self.buffer[count:]
+
+    def batches(self) -> Iterator[Batch]:
+        self.more()
+        while len(self.buffer) < len(_BOM) and self.more():
+            pass
+        if self.buffer.startswith(_BOM):
+            self.drop(len(_BOM))
+        fault = self.read_header()
+        if fault is not None:
+            yield self.rest(fault, position=0)
+            return
+        while True:
+            records = self.records()
+            yield from self.batch(records)
+            self.drop(records.used)
+            if self.ended:
+                if records.open_quote:
+                    self.position += 1
+                    yield self.rest("an open quote", position=self.position)
+                return
+            if records.open_quote and len(self.buffer) > RAW_LIMIT and not self.closes():
+                self.position += 1
+                yield self.rest("an open quote", position=self.position)
+                return
+            self.more()
+
+    def closes(self) -> bool:
+        """Look on for the quote that closes a field of many MiB."""
+        while not self.ended:
+            self.more()
+        return not self.records().open_quote
+
+    def read_header(self) -> str | None:
+        """Find the separator and the names of the columns; say why when there are none."""
+        while True:
+            while self.buffer[:1] == b"\n" or self.buffer[:2] == b"\r\n":
+                self.drop(1 if self.buffer[:1] == b"\n" else 2)
+            end = _record_end(self.buffer)
+            if end is not None or self.ended:
+                break
+            if len(self.buffer) > RAW_LIMIT:
+                return "no CSV header"
+            self.more()
+        raw = self.buffer if end is None else self.buffer[:end]
+        if not raw.strip():
+            return "no CSV header"
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError:
+            return "not text"
+        if "\0" in text:
+            return "not text"
+        if end is None and raw.count(b'"') % 2:
+            return "an open quote in the header"
+        outside = re.sub(r'"[^"]*"', "", text)
+        counts = [outside.count(chr(separator)) for separator in SEPARATORS]
+        self.separator = SEPARATORS[counts.index(max(counts))]
+        line = raw.removesuffix(b"\n").removesuffix(b"\r") + b"\n"
+        found = _one_by_one(line, self.separator, ended=True)
+        if len(found.stray):
+            return "a stray quote in the header"
+        names = self.columns(line, found.fields, len(found.fields[0]), 1)
+        self.header = tuple(column[0].as_py() for column in names)
+        self.drop(len(raw))
+        return None
+
+    def records(self) -> _Records:
+        found = _at_once(self.buffer, self.separator, ended=self.ended)
+        return found or _one_by_one(self.buffer, self.separator, ended=self.ended)
+
+    def batch(self, found: _Records) -> Iterator[Batch]:
+        count = len(found.starts)
+        if not count:
+            return
+        width = len(self.header)
+        widths = np.diff(found.first)
+        raw = cut(self.buffer, found.starts, found.ends)
+        _, undecodable = as_text(raw)
+        newlines = positions_of(self.buffer[: found.used], _NEWLINE)
+        lines = np.searchsorted(newlines, found.starts).astype(np.int64) + self.line
+        faults = np.full(count, None, object)
+        wrong = widths != width
+        faults[wrong] = [f"{fields} fields, the header has {width}" for fields in widths[wrong]]
+        faults[found.stray] = "a stray quote"
+        if b"\0" in self.buffer:
+            nul = pc.greater_equal(pc.find_substring(raw, b"\0"), 0)
+            faults[nul.to_numpy(zero_copy_only=False)] = "a NUL character"
+        faults[undecodable] = "not UTF-8"
+        good = np.array([fault is None for fault in faults], np.bool_)
+        columns = self.good_columns(found, good, width)
+        table = pa.table(
+            {
+                "position": pa.array(np.arange(count, dtype=np.int64) + self.position + 1),
+                "line": pa.array(lines),
+                "raw": raw,
+                "fault": pa.array(faults, pa.string()),
+                **{f"c{index}": column for index, column in enumerate(columns)},
+            }
+        )
+        self.position += count
+        yield Batch(table, Layout(self.header))
+
+    def good_columns(
+        self, found: _Records, good: np.typing.NDArray[np.bool_], width: int
+    ) -> list[pa.Array]:
+        """The columns of the good records, with nulls where the others stand."""
+        starts, ends = found.fields
+        if good.all():
+            return self.columns(self.buffer, (starts, ends), width, len(good))
+        of_good = np.repeat(good, np.diff(found.first))
+        columns = self.columns(
+            self.buffer, (starts[of_good], ends[of_good]), width, int(good.sum())
+        )
+        where = pa.array(np.cumsum(good) - 1, mask=~good)
+        return [column.take(where) for column in columns]
+
+    def columns(
+        self, buffer: bytes, fields: tuple[Offsets, Offsets], width: int, count: int
+    ) -> list[pa.Array]:
+        """Fields, record after record, as one text array a column, without their quotes."""
+        starts, ends = fields
+        codes = np.frombuffer(buffer, np.uint8)
+        quoted = (ends > starts) & (codes[np.minimum(starts, len(codes) - 1)] == _QUOTE)
+        starts, ends = starts + quoted, ends - quoted
+        values = cut(buffer, starts, ends).cast(pa.large_string())
+        columns = []
+        for index in range(width):
+            column = values.take(pa.array(np.arange(count, dtype=np.int64) * width + index))
+            if quoted[index::width].any():
+                column = pc.if_else(
+                    pa.array(quoted[index::width]),
+                    pc.replace_substring(column, '""', '"'),
+                    column,
+                )
+            columns.append(column)
+        return columns
+
+    def rest(self, fault: str, *, position: int) -> Batch:
+        """Everything that is left as one record."""
+        total, kept = len(self.buffer), self.buffer[:RAW_LIMIT]
+        for piece in self.pieces:
+            total += len(piece)
+            kept += piece[: max(0, RAW_LIMIT - len(kept))]
+        return fault_batch(kept, fault, position=position, line=self.line, total=total)
+
+
+def _record_end(buffer: bytes) -> int | None:
+    """Where the first line that does not end inside quotes ends, its newline included."""
+    newline = buffer.find(b"\n")
+    while newline >= 0:
+        if buffer.count(b'"', 0, newline) % 2 == 0:
+            return newline + 1
+        newline = buffer.find(b"\n", newline + 1)
+    return None
+
+
+def _at_once(buffer: bytes, separator: int, *, ended: bool) -> _Records | None:
+    """All records of a well-formed buffer; None when a quote stands where none may."""
+    codes = np.frombuffer(buffer, np.uint8)
+    quotes = np.flatnonzero(codes == _QUOTE)
+    marks = np.flatnonzero((codes == separator) | (codes == _NEWLINE))
+    if len(quotes):
+        if not _quotes_pair(codes, quotes, separator, ended=ended):
+            return None
+        marks = marks[np.searchsorted(quotes, marks) % 2 == 0]
+    open_quote = len(quotes) % 2 == 1
+    newlines = np.flatnonzero(codes[marks] == _NEWLINE)
+    if ended and not open_quote and buffer and buffer[-1] != _NEWLINE:
+        marks = np.append(marks, len(buffer))
+        newlines = np.append(newlines, len(marks) - 1)
+    if not len(newlines):
+        return _no_records(open_quote)
+    marks = marks[: newlines[-1] + 1]
+    used = min(int(marks[-1]) + 1, len(buffer))
+    starts = np.concatenate([[0], marks[:-1] + 1])
+    ends = marks.copy()
+    last = marks[newlines]
+    returned = (last > 0) & (codes[np.maximum(last - 1, 0)] == _RETURN) & (last < len(buffer))
+    ends[newlines] -= returned & (last > starts[newlines])
+    first = np.concatenate([[0], newlines + 1])
+    record_starts, record_ends = starts[first[:-1]], ends[newlines]
+    empty = record_ends <= record_starts
+    if empty.any():
+        keep = np.repeat(~empty, np.diff(first))
+        starts, ends = starts[keep], ends[keep]
+        widths = np.diff(first)[~empty]
+        first = np.concatenate([[0], np.cumsum(widths)])
+        record_starts, record_ends = record_starts[~empty], record_ends[~empty]
+    return _Records(
+        record_starts,
+        record_ends,
+        (starts, ends),
+        first,
+        np.empty(0, np.int64),
+        used,
+        open_quote,
+    )
+
+
+def _no_records(open_quote: bool) -> _Records:
+    none = np.empty(0, np.int64)
+    return _Records(none, none, (none, none), np.zeros(1, np.int64), none, 0, open_quote)
+
+
+def _quotes_pair(
+    codes: np.typing.NDArray[np.uint8], quotes: Offsets, separator: int, *, ended: bool
+) -> bool:
+    """Whether each opening quote begins a field or follows a quote, and each closing one ends it.
+
+    A closing quote at the very end of the buffer counts as well placed: what follows is not known.
+    """
+    opening, closing = quotes[0::2], quotes[1::2]
+    before = codes[np.maximum(opening - 1, 0)]
+    begins = (opening == 0) | (before == separator) | (before == _NEWLINE)
+    begins[1:] |= opening[1:] == closing[: len(opening) - 1] + 1
+    if not begins.all():
+        return False
+    padded = np.concatenate([codes, [_NEWLINE, _NEWLINE]])
+    after, second = padded[closing + 1], padded[closing + 2]
+    finishes = (after == separator) | (after == _NEWLINE) | (after == _QUOTE)
+    finishes |= (after == _RETURN) & (second == _NEWLINE) & (closing + 2 < len(codes) + (not ended))
+    return bool(finishes.all())
+
+
+def _one_by_one(buffer: bytes, separator: int, *, ended: bool) -> _Records:
+    """The same records, field by field, with those that hold a stray quote marked."""
+    mark = re.escape(bytes([separator]))
+    field = re.compile(
+        rb'(?:"((?:[^"]|"")*+)"(?!")([^' + mark + rb"\n]*)|()([^" + mark + rb"\n]*))"
+        rb"(" + mark + rb"|\n|\Z)"
+    )
+    starts, ends, record_starts, record_ends, first, stray = [], [], [], [], [0], []
+    at = used = 0
+    odd = open_quote = False
+    while at < len(buffer) or (used < at and ended):
+        if buffer[at : at + 1] == b'"' and not _closed(buffer, at):
+            open_quote = True
+            break
+        found = field.match(buffer, at)
+        assert found is not None  # the second branch matches any field
+        end, mark_text = found.start(5), found.group(5)
+        if not mark_text and not ended:
+            break
+        quoted = found.group(1) is not None
+        tail = found.group(2) if quoted else found.group(4)
+        last = mark_text != bytes([separator])
+        if mark_text == b"\n" and tail.endswith(b"\r"):
+            tail, end = tail[:-1], end - 1
+        odd |= bool(tail) if quoted else b'"' in tail
+        starts.append(at)
+        ends.append(end)
+        at = found.end()
+        if not last:
+            continue
+        if end == used and len(starts) == first[-1] + 1:
+            del starts[-1], ends[-1]  # an empty line
+        else:
+            record_starts.append(used)
+            record_ends.append(end)
+            if odd:
+                stray.append(len(record_starts) - 1)
+            first.append(len(starts))
+        used, odd = at, False
+    del starts[first[-1] :], ends[first[-1] :]
+
+    def array(values: list[int]) -> Offsets:
+        return np.array(values, np.int64)
+
+    return _Records(
+        array(record_starts),
+        array(record_ends),
+        (array(starts), array(ends)),
+        array(first),
+        array(stray),
+        used,
+        open_quote,
+    )
+
+
+def _closed(buffer: bytes, at: int) -> bool:
+    """Whether the quote at `at` has its closing one in the buffer."""
+    close = buffer.find(b'"', at + 1)
+    while close >= 0 and buffer[close + 1 : close + 2] == b'"':
+        close = buffer.find(b'"', close + 2)
+    return close >= 0

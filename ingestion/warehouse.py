@@ -1,0 +1,182 @@
+"""The warehouse that the environment names: an embedded DuckDB file, or a PostgreSQL server."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import duckdb
+
+from ingestion.errors import UserError
+
+if TYPE_CHECKING:
+    from dlt.common.destination import Destination
+
+TARGETS = ("duckdb", "postgres")
+PROJECT = Path(__file__).resolve().parent.parent
+RAW = "raw"
+_LOAD_MEMORY = "512MB"
+_LOCK = 7_239_116_040  # PostgreSQL advisory lock: one load at a time in a database
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """Where the tables are; `path` is the file of a DuckDB warehouse."""
+
+    target: str
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return str(self.path)
+        server = _postgres()
+        return f"postgres://{server['host']}:{server['port']}/{server['dbname']}"
+
+    def destination(self) -> Destination[Any, Any]:
+        import dlt
+
+        if self.path is not None:
+            from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+
+            # DuckDB takes four fifths of the machine if it may; a load needs no more than this.
+            settings = {"memory_limit": _LOAD_MEMORY, "preserve_insertion_order": False}
+            return dlt.destinations.duckdb(
+                DuckDbCredentials(str(self.path), global_config=settings)
+            )
+        return dlt.destinations.postgres(_postgres_url())
+
+    @contextmanager
+    def connect(self, *, read_only: bool = False) -> Iterator[Any]:
+        """A DB-API connection. Raises UserError when the warehouse is not to be had."""
+        connection = self._duckdb(read_only) if self.path is not None else _psycopg()
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a statement whose parameters are written as `?`."""
+        with self.connect(read_only=True) as connection:
+            return rows(connection, sql, parameters)
+
+    def exists(self) -> bool:
+        return self.path is None or self.path.exists()
+
+    def tables(self, connection: Any, schema: str = RAW) -> set[str]:
+        found = rows(
+            connection,
+            "select table_name from information_schema.tables"
+            " where table_schema = ? and table_catalog = current_database()",
+            [schema],
+        )
+        return {name for (name,) in found}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other loads out of a PostgreSQL database; DuckDB's file lock does it by itself."""
+        if self.path is not None:
+            yield
+            return
+        with self.connect() as connection:
+            connection.autocommit = True
+            if not rows(connection, "select pg_try_advisory_lock(?)", [_LOCK])[0][0]:
+                raise UserError(
+                    f"another load is writing to {self}; wait until it has ended, then run again"
+                )
+            yield
+
+    def _duckdb(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        assert self.path is not None
+        try:
+            if not read_only:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            return duckdb.connect(str(self.path), read_only=read_only)
+        except (duckdb.Error, OSError) as error:
+            raise duckdb_problem(self.path, error) from None
+
+
+def from_environment(target: str | None = None) -> Warehouse:
+    """The warehouse of `target`, else of ADX_TARGET, else DuckDB at ADX_DUCKDB_PATH."""
+    target = target or os.environ.get("ADX_TARGET") or "duckdb"
+    if target not in TARGETS:
+        raise UserError(f"the target {target!r} is not known; use one of {', '.join(TARGETS)}")
+    if target == "postgres":
+        return Warehouse(target)
+    path = Path(os.environ.get("ADX_DUCKDB_PATH") or PROJECT / "data" / "advertisex.duckdb")
+    if path.stem in (RAW, "staging", "marts", "monitoring"):
+        raise UserError(
+            f"the DuckDB file {path} has the name of a schema, which DuckDB cannot tell apart;"
+            " set ADX_DUCKDB_PATH to another file name"
+        )
+    return Warehouse(target, path.absolute())
+
+
+def rows(connection: Any, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    """Run one statement, its parameters written as `?`, on a connection of either engine."""
+    cursor = connection.cursor()
+    if isinstance(connection, duckdb.DuckDBPyConnection):
+        cursor.execute(sql, list(parameters))
+    else:
+        cursor.execute(sql.replace("%", "%%").replace("?", "%s"), list(parameters))
+    return list(cursor.fetchall()) if cursor.description else []
+
+
+def duckdb_problem(path: Path | None, error: Exception) -> UserError:
+    """DuckDB's or the system's complaint about a warehouse file, with what to do."""
+    text = str(error)
+    if "lock on file" in text:
+        holder = re.search(r"held in (.*?)\(PID (\d+)\)", text)
+        who = f"process {holder.group(2)}" if holder else "another process"
+        return UserError(
+            f"the warehouse {path} is held by {who};"
+            " wait until it has ended or close it, then run again"
+        )
+    if "No space left" in text or getattr(error, "errno", None) == 28:
+        return UserError(f"no space is left on the disk of {path}; free some, then run again")
+    if "not a valid DuckDB database" in text:
+        return UserError(f"{path} is not a DuckDB file; set ADX_DUCKDB_PATH to another file")
+    reason = getattr(error, "strerror", None) or text.splitlines()[0]
+    return UserError(f"cannot open the warehouse {path}: {reason}; check ADX_DUCKDB_PATH")
+
+
+def _postgres() -> dict[str, Any]:
+    user = os.environ.get("PGUSER") or os.environ.get("USER") or "postgres"
+    return {
+        "host": os.environ.get("PGHOST") or "localhost",
+        "port": os.environ.get("PGPORT") or "5432",
+        "user": user,
+        "password": os.environ.get("PGPASSWORD") or "",
+        "dbname": os.environ.get("PGDATABASE") or user,
+    }
+
+
+def _postgres_url() -> str:
+    server = {key: quote(value, safe="") for key, value in _postgres().items()}
+    # dlt insists on a password and a host name; a server that trusts us ignores the former, and
+    # a socket's folder travels as a parameter.
+    host, query = server["host"], ""
+    if _postgres()["host"].startswith("/"):
+        host, query = "localhost", f"?host={server['host']}"
+    login = f"{server['user']}:{server['password'] or 'none'}"
+    return f"postgresql://{login}@{host}:{server['port']}/{server['dbname']}{query}"
+
+
+def _psycopg() -> Any:
+    import psycopg2
+
+    server = _postgres()
+    try:
+        return psycopg2.connect(connect_timeout=10, **server)
+    except psycopg2.OperationalError as error:
+        reason = (str(error).strip().splitlines() or ["no answer"])[0]
+        raise UserError(
+            f"no PostgreSQL at {server['host']}:{server['port']} for {server['user']}"
+            f" in database {server['dbname']}: {reason};"
+            " check PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE"
+        ) from None
