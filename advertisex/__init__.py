@@ -1,0 +1,1 @@
+"""The command line `adx`: thin, it only calls the rooms of the house."""

@@ -1,0 +1,3 @@
+from advertisex.cli import main
+
+main()

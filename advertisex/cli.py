@@ -1,0 +1,494 @@
+"""`adx`: load logs, build the funnel, look at it. Exit codes: 0 done, 1 failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from advertisex import console, funnel
+from ingestion.errors import UserError, WrongUsage
+from ingestion.warehouse import PROJECT, TARGETS, Warehouse, from_environment
+
+_SHOWN_FILES = 40
+_SHOWN_REASONS = 10
+
+
+def command(function: Callable[..., bool | None]) -> Callable[..., None]:
+    """The options that all commands take; errors become a message and an exit code.
+
+    The function gets the warehouse and `as_json`, and returns False when the command failed.
+    """
+
+    @click.option("--target", type=click.Choice(TARGETS), help="Warehouse; else ADX_TARGET.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+    @click.option("-v", "--verbose", is_flag=True, help="Say more, and show tracebacks.")
+    @functools.wraps(function)
+    def run(*args: Any, target: str | None, verbose: bool, **options: Any) -> None:
+        try:
+            done = function(from_environment(target), *args, **options)
+        except UserError as error:
+            console.err.print(f"[bold red]Error:[/] {_escaped(str(error))}")
+            sys.exit(2 if isinstance(error, WrongUsage) else 1)
+        except KeyboardInterrupt:
+            console.err.print("Stopped. Nothing that was not finished counts; run it again.")
+            sys.exit(1)
+        except click.ClickException:
+            raise
+        except Exception as error:
+            if verbose:
+                traceback.print_exc()
+            words = str(error).strip().splitlines() or [type(error).__name__]
+            console.err.print(
+                f"[bold red]Error:[/] {type(error).__name__}: {_escaped(words[0])};"
+                " run again with -v for the details"
+            )
+            sys.exit(1)
+        sys.exit(1 if done is False else 0)
+
+    return run
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="advertisex")
+def main() -> None:
+    """A campaign-funnel warehouse: raw ad logs in, a funnel that people trust out."""
+
+
+@main.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--events", default=200_000, show_default=True, type=click.IntRange(1_000))
+@click.option("--days", default=30, show_default=True, type=click.IntRange(2))
+@click.option("--seed", default=1, show_default=True)
+@command
+def generate(
+    warehouse: Warehouse, out: Path, events: int, days: int, seed: int, as_json: bool
+) -> None:
+    """Write made-up but realistic logs of every stream to OUT, and truth.json beside them."""
+    began = time.perf_counter()
+    _generate(out, events, days, seed, quiet=as_json)
+    if as_json:
+        print((out / "truth.json").read_text())
+    else:
+        console.out.print(
+            f"Wrote about {events:,} events of {days} days to {out}"
+            f" in {time.perf_counter() - began:.1f} s. What is in them: {out / 'truth.json'}"
+        )
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--stream", help="The stream of all the files; else the nearest folder so named.")
+@click.option("--contract", help="A feed's own layout: the name of one that ships, or a YAML file.")
+@click.option("--max-rejects", metavar="SHARE", help="Fail when more were rejected, e.g. 1%.")
+@command
+def load(
+    warehouse: Warehouse,
+    paths: tuple[str, ...],
+    stream: str | None,
+    contract: str | None,
+    max_rejects: str | None,
+    as_json: bool,
+) -> bool:
+    """Load log files, folders or glob patterns into the warehouse's raw schema."""
+    return _load(warehouse, paths, stream, contract, _share(max_rejects), as_json)
+
+
+@main.command()
+@click.option("--full-refresh", is_flag=True, help="Build everything anew.")
+@click.option("--select", multiple=True, help="Only these models, in dbt's own syntax.")
+@command
+def build(warehouse: Warehouse, full_refresh: bool, select: tuple[str, ...], as_json: bool) -> bool:
+    """Build the funnel with dbt: seeds, models and their tests."""
+    return _build(warehouse, select, full_refresh, as_json)
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--stream", help="The stream of all the files; else the nearest folder so named.")
+@click.option("--contract", help="A feed's own layout: the name of one that ships, or a YAML file.")
+@click.option("--max-rejects", metavar="SHARE", help="Fail when more were rejected, e.g. 1%.")
+@command
+def run(
+    warehouse: Warehouse,
+    paths: tuple[str, ...],
+    stream: str | None,
+    contract: str | None,
+    max_rejects: str | None,
+    as_json: bool,
+) -> bool:
+    """Load, build, and show the funnel."""
+    loaded = _load(warehouse, paths, stream, contract, _share(max_rejects), as_json)
+    built = _build(warehouse, (), False, as_json)
+    if built and not as_json:
+        _show_funnel(warehouse)
+    return loaded and built
+
+
+@main.command()
+@click.option("--events", default=200_000, show_default=True, type=click.IntRange(1_000))
+@click.option("--days", default=30, show_default=True, type=click.IntRange(2))
+@click.option("--seed", default=1, show_default=True)
+@command
+def demo(warehouse: Warehouse, events: int, days: int, seed: int, as_json: bool) -> bool:
+    """Make logs, load them, build, test, and show the funnel - in a warehouse of its own."""
+    if warehouse.path is None:
+        raise UserError("the demo runs on DuckDB only; leave --target and ADX_TARGET out")
+    began = time.perf_counter()
+    folder = PROJECT / "data" / "demo"
+    own = Warehouse("duckdb", folder / "advertisex.duckdb")
+    with own.connect():
+        pass  # says so when somebody has the last demo's warehouse open
+    shutil.rmtree(folder)
+    _heading("1. Generate:", f"{events:,} events of {days} days", quiet=as_json)
+    _generate(folder / "landing", events, days, seed, quiet=as_json)
+    _heading("2. Load:", "files → raw, each record accepted or rejected", quiet=as_json)
+    loaded = _load(own, (str(folder / "landing"),), None, None, None, as_json)
+    _heading("3. Build and test:", "raw → staging → marts, with dbt", quiet=as_json)
+    built = _build(own, (), False, as_json)
+    if not as_json:
+        if built:
+            _heading("4. Look:", "the funnel by campaign", quiet=False)
+            _show_funnel(own)
+        _show_next(own, time.perf_counter() - began)
+    return loaded and built
+
+
+@main.command()
+@command
+def status(warehouse: Warehouse, as_json: bool) -> None:
+    """Show what is loaded, how fresh it is, and what was rejected."""
+    from advertisex.dbt import check_loaded
+
+    check_loaded(warehouse)
+    totals, streams = funnel.totals(warehouse), funnel.streams(warehouse)
+    rejects = funnel.rejects(warehouse)
+    if as_json:
+        console.as_json({"totals": totals, "streams": streams, "rejects": rejects})
+        return
+    console.out.print(
+        f"{warehouse}: {int(totals['files']):,} files,"
+        f" {int(totals['records_read']):,} records read = {int(totals['accepted']):,} accepted"
+        f" + {int(totals['rejected']):,} rejected"
+    )
+    console.out.print()
+    _table("Streams", streams)
+    _table("Rejected", rejects)
+    if not funnel.is_built(warehouse):
+        console.out.print("The marts are not built yet: run `adx build`.")
+
+
+@main.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=PROJECT / "docs" / "site",
+    help="The folder for the site.",
+)
+@command
+def docs(warehouse: Warehouse, out: Path, as_json: bool) -> None:
+    """Write the documentation site of models and columns as static files."""
+    from advertisex import dbt
+
+    page = dbt.docs(warehouse, out)
+    if as_json:
+        console.as_json({"page": page})
+    else:
+        console.out.print(f"Wrote {page}; open it in a browser, no server is needed.")
+
+
+# What the commands share -------------------------------------------------------------------------
+
+
+def _share(text: str | None) -> float | None:
+    """`1%` or `0.01` → 0.01."""
+    if text is None:
+        return None
+    try:
+        value = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise click.BadParameter(
+            f"{text!r} is no share such as 1% or 0.01", param_hint="--max-rejects"
+        )
+    return value
+
+
+def _generate(out: Path, events: int, days: int, seed: int, *, quiet: bool) -> None:
+    from advertisex.generator import generate as make
+
+    try:
+        with _bar("files", quiet=quiet) as step:
+            make(out, events, days, seed, progress=step)
+    except OSError as error:
+        raise UserError(f"cannot write to {error.filename or out}: {error.strerror}") from None
+
+
+def _load(
+    warehouse: Warehouse,
+    paths: tuple[str, ...],
+    stream: str | None,
+    contract: str | None,
+    max_rejects: float | None,
+    as_json: bool,
+) -> bool:
+    from ingestion.pipelines.files import load_files
+
+    with _bar("files", quiet=as_json) as step:
+
+        def progress(path: Path, done: int, total: int) -> None:
+            step(path.name, done, total)
+
+        report = load_files(paths, warehouse, stream=stream, contract=contract, progress=progress)
+    failed = [file for file in report.files if file.status == "failed"]
+    too_many = (
+        max_rejects is not None
+        and report.read > 0
+        and report.rejected.total() > max_rejects * report.read
+    )
+    if as_json:
+        console.as_json(
+            {
+                "load_id": report.load_id,
+                "seconds": round(report.seconds, 3),
+                "files": [
+                    {
+                        "file": file.path,
+                        "stream": file.stream,
+                        "status": file.status,
+                        "read": file.read,
+                        "accepted": file.accepted,
+                        "rejected": file.rejected,
+                        "seconds": round(file.seconds, 3),
+                        "message": file.message,
+                    }
+                    for file in report.files
+                ],
+            }
+        )
+    else:
+        _show_files(report.files)
+        rate = f", {report.read / report.seconds:,.0f} records/s" if report.read else ""
+        console.out.print(
+            f"Read {report.read:,} = {report.read - report.rejected.total():,} accepted"
+            f" + {report.rejected.total():,} rejected, in {report.seconds:.1f} s{rate}"
+        )
+        console.out.print()
+    for file in failed:
+        console.err.print(
+            f"[bold red]Not loaded:[/] {_escaped(str(file.path))}: {_escaped(file.message)}"
+        )
+    if too_many:
+        console.err.print(
+            f"[bold red]Too many rejects:[/] {report.rejected.total():,} of {report.read:,}"
+            f" records, the limit is {console.percent(max_rejects)}; the rest is loaded"
+        )
+    return not failed and not too_many
+
+
+def _show_files(files: tuple[Any, ...]) -> None:
+    """A row a file; when there are many, a row a stream and only the files with rejects."""
+    rows: list[tuple[object, ...]] = []
+    if len(files) <= _SHOWN_FILES:
+        for file in files:
+            note = _reasons(file.rejected) if file.status == "loaded" else file.status
+            if file.status == "skipped":
+                note = f"skipped: {file.message}"
+            rows.append(
+                (
+                    os.path.relpath(file.path),
+                    file.stream,
+                    file.read,
+                    file.accepted,
+                    note,
+                    round(file.seconds, 2),
+                )
+            )
+        console.table("Files", ("file", "stream", "read", "accepted", "rejected", "seconds"), rows)
+        return
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for file in files:
+        groups.setdefault((str(file.stream), file.status), []).append(file)
+    for (stream, status), members in sorted(groups.items()):
+        rejected: dict[str, int] = {}
+        for file in members:
+            for reason, count in file.rejected.items():
+                rejected[reason] = rejected.get(reason, 0) + count
+        rows.append(
+            (
+                stream,
+                f"{len(members):,} {status}",
+                sum(file.read for file in members),
+                sum(file.accepted for file in members),
+                _reasons(dict(sorted(rejected.items()))),
+                round(sum(file.seconds for file in members), 2),
+            )
+        )
+    console.table("Streams", ("stream", "files", "read", "accepted", "rejected", "seconds"), rows)
+
+
+def _reasons(rejected: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in rejected.items())
+
+
+def _build(
+    warehouse: Warehouse, select: tuple[str, ...], full_refresh: bool, as_json: bool
+) -> bool:
+    from advertisex import dbt
+
+    with _bar("steps", quiet=as_json) as step:
+
+        def progress(name: str, status: str, done: int, total: int) -> None:
+            step(name, done, total)
+
+        report = dbt.build(warehouse, select=select, full_refresh=full_refresh, progress=progress)
+    if as_json:
+        console.as_json(
+            {
+                "ok": report.ok,
+                "seconds": round(report.seconds, 3),
+                "nodes": [
+                    {
+                        "name": node.name,
+                        "kind": node.kind,
+                        "status": node.status,
+                        "seconds": round(node.seconds, 3),
+                        "message": node.message,
+                    }
+                    for node in report.nodes
+                ],
+            }
+        )
+        return report.ok
+    models, tests = report.count(("model", "seed")), report.count(("test",))
+    warned = f", {tests['warn']:,} warned" if tests["warn"] else ""
+    console.out.print(
+        f"Built {models['success']:,} tables in {report.seconds:.1f} s;"
+        f" {tests['pass']:,} tests passed{warned}"
+    )
+    for node in report.nodes:
+        if node.status == "warn":
+            console.out.print(f"[yellow]Warning:[/] {node.name}: {_escaped(node.message)}")
+    console.out.print()
+    for node in report.nodes:
+        if node.failed:
+            console.err.print(
+                f"[bold red]Failed:[/] {node.kind} {node.name}: {_escaped(node.message)}"
+            )
+    if not report.ok:
+        console.err.print(
+            f"The compiled SQL is under {dbt.target_path() / 'compiled'};"
+            " mend the cause, then run `adx build` again"
+        )
+    return report.ok
+
+
+def _show_funnel(warehouse: Warehouse) -> None:
+    rows = funnel.by_campaign(warehouse)
+    total: dict[str, Any] = (
+        {key: sum(row[key] for row in rows) for key in rows[0] if key != "campaign_id"}
+        if rows
+        else {}
+    )
+    shown = [*rows, {"campaign_id": "all", **total}] if rows else []
+    console.table(
+        "Funnel by campaign, all dates (valid events; money in USD)",
+        (
+            "campaign",
+            "bid requests",
+            "impressions",
+            "clicks",
+            "CTR",
+            "conversions",
+            "CVR",
+            "spend",
+            "revenue",
+            "invalid",
+        ),
+        [
+            (
+                row["campaign_id"],
+                int(row["bid_requests"]),
+                int(row["impressions"]),
+                int(row["clicks"]),
+                console.percent(_ratio(row["clicks"], row["impressions"])),
+                int(row["conversions"]),
+                console.percent(_ratio(row["conversions"], row["clicks"])),
+                row["spend"],
+                row["revenue"],
+                int(row["invalid"]),
+            )
+            for row in shown
+        ],
+    )
+    rejects = sorted(funnel.rejects(warehouse), key=lambda row: -row["records"])
+    _table("Rejected, and why", rejects[:_SHOWN_REASONS])
+    if hidden := rejects[_SHOWN_REASONS:]:
+        console.out.print(
+            f"… and {sum(row['records'] for row in hidden):,} records for {len(hidden)} other"
+            " reasons: `adx status` lists them"
+        )
+        console.out.print()
+
+
+def _ratio(part: Any, whole: Any) -> float | None:
+    return float(part) / float(whole) if whole else None
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> None:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    names = [column.replace("_", " ") for column in columns]
+    if rows:
+        console.table(title, names, [[row.get(column) for column in columns] for row in rows])
+
+
+def _show_next(warehouse: Warehouse, seconds: float) -> None:
+    path = os.path.relpath(warehouse.path) if warehouse.path else ""
+    console.out.print(f"Done in {seconds:.0f} s. The warehouse is {path}. Next:")
+    for line in (
+        f"export ADX_DUCKDB_PATH={path}   # look at the demo with these",
+        "adx status                     # what is loaded, how fresh, what was rejected",
+        "adx docs                       # every mart and column, as a web page",
+        "adx load /path/to/your/logs    # your own logs (unset ADX_DUCKDB_PATH first)",
+    ):
+        console.out.print(f"  {line}")
+
+
+def _heading(title: str, what: str, *, quiet: bool) -> None:
+    if not quiet:
+        console.out.print(f"[bold]{title}[/] {what}")
+
+
+@contextmanager
+def _bar(unit: str, *, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on a terminal; nothing elsewhere, where the summary says it all."""
+    if quiet or not console.err.is_terminal:
+        yield lambda name, done, total: None
+        return
+    columns = (
+        TextColumn("{task.fields[name]}", style="dim"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console.err, transient=True) as progress:
+        task = progress.add_task("", name="starting", total=None)
+        yield lambda name, done, total: progress.update(
+            task, name=name, completed=done, total=total
+        )

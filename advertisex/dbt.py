@@ -1,0 +1,169 @@
+"""dbt in this process, with its events turned into progress and a summary."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ingestion.errors import UserError
+from ingestion.warehouse import PROJECT, RAW, Warehouse, duckdb_problem
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FAILED = ("error", "fail", "runtime error")
+
+Progress = Callable[[str, str, int, int], None]
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """One model, seed or test that dbt ran; `status` is dbt's own word."""
+
+    name: str
+    kind: str
+    status: str
+    seconds: float
+    message: str
+
+    @property
+    def failed(self) -> bool:
+        return self.status in _FAILED
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What one dbt command did."""
+
+    nodes: tuple[NodeResult, ...]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        return not any(node.failed for node in self.nodes)
+
+    def count(self, kinds: Sequence[str]) -> Counter[str]:
+        return Counter(node.status for node in self.nodes if node.kind in kinds)
+
+
+def build(
+    warehouse: Warehouse,
+    *,
+    select: Sequence[str] = (),
+    full_refresh: bool = False,
+    progress: Progress | None = None,
+) -> BuildReport:
+    """Seeds, models and their tests. `progress` gets a node's name, status, done and total.
+
+    Raises UserError when there is nothing to build from, or dbt cannot start.
+    """
+    check_loaded(warehouse)
+    # Unit tests say nothing of the data, only of the models; `make test` runs them.
+    arguments = ["build", "--exclude-resource-type", "unit_test"]
+    if select:
+        arguments += ["--select", *select]
+    if full_refresh:
+        arguments.append("--full-refresh")
+    began = time.perf_counter()
+    result = _invoke(warehouse, arguments, progress)
+    nodes = tuple(
+        NodeResult(
+            run.node.name,
+            str(run.node.resource_type),
+            str(run.status),
+            float(run.execution_time),
+            _first_line(run.message),
+        )
+        for run in result.results
+    )
+    return BuildReport(nodes, time.perf_counter() - began)
+
+
+def _first_line(message: str | None) -> str:
+    lines = _COLOUR.sub("", message or "").strip().splitlines()
+    return " ".join(line.strip() for line in lines[:2])
+
+
+def docs(warehouse: Warehouse, folder: Path) -> Path:
+    """The documentation site as one static page in `folder`; its path."""
+    check_loaded(warehouse)
+    _invoke(warehouse, ["docs", "generate", "--static"], None)
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "index.html"
+    shutil.copyfile(target_path() / "static_index.html", page)
+    return page
+
+
+def check_loaded(warehouse: Warehouse) -> None:
+    """Raise UserError unless the raw schema is there to build from."""
+    if warehouse.exists():
+        with warehouse.connect(read_only=True) as connection:
+            if "loaded_files" in warehouse.tables(connection, RAW):
+                return
+    raise UserError(f"nothing is loaded into {warehouse} yet; run `adx load PATH` first")
+
+
+def target_path() -> Path:
+    """dbt's working folder."""
+    return Path(os.environ.get("DBT_TARGET_PATH") or PROJECT / "target").absolute()
+
+
+def _invoke(warehouse: Warehouse, arguments: list[str], progress: Progress | None) -> Any:
+    if warehouse.path is not None:
+        os.environ["ADX_DUCKDB_PATH"] = str(warehouse.path)
+    # Before dbt is imported: its clients read this once.
+    os.environ.setdefault("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
+    from dbt.cli.main import dbtRunner
+
+    errors: list[str] = []
+
+    def listen(event: Any) -> None:
+        if event.info.level == "error":
+            errors.append(event.info.msg)
+        if progress is not None and event.info.name in (
+            "LogModelResult",
+            "LogTestResult",
+            "LogSeedResult",
+        ):
+            data = event.data
+            total = data.num_models if event.info.name == "LogTestResult" else data.total
+            progress(data.node_info.node_name, data.status, data.index, total)
+
+    command = [
+        "--quiet",
+        "--log-level-file",
+        "none",
+        *arguments,
+        "--project-dir",
+        str(PROJECT),
+        "--profiles-dir",
+        str(PROJECT / "profiles"),
+        "--target",
+        warehouse.target,
+        "--target-path",
+        str(target_path()),
+    ]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        outcome = dbtRunner(callbacks=[listen]).invoke(command)
+        _release(warehouse)
+    if outcome.result is None or (outcome.exception is not None and not outcome.success):
+        problem = str(outcome.exception or "") or "\n".join(errors) or "dbt gave no reason"
+        if "lock on file" in problem:
+            raise duckdb_problem(warehouse.path, Exception(problem))
+        raise UserError(f"dbt could not run: {problem.strip()}")
+    return outcome.result
+
+
+def _release(warehouse: Warehouse) -> None:
+    """Close the file that dbt's DuckDB adapter keeps open for the life of the process."""
+    if warehouse.path is not None:
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
