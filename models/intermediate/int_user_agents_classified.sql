@@ -1,0 +1,68 @@
+-- depends_on: {{ ref('crawler_user_agents') }}
+
+{% set expressions = crawler_patterns() %}
+
+with
+
+impressions as (
+
+    select * from {{ ref('stg_adserver__impressions') }}
+
+),
+
+clicks as (
+
+    select * from {{ ref('stg_tracker__clicks') }}
+
+),
+
+bid_requests as (
+
+    select * from {{ ref('stg_exchange__bid_requests') }}
+
+),
+
+agents_by_stream as (
+
+    select user_agent from impressions
+    group by user_agent
+
+    union all
+
+    select user_agent from clicks
+    group by user_agent
+
+    union all
+
+    select user_agent from bid_requests
+    group by user_agent
+
+),
+
+user_agents as (
+
+    select user_agent
+
+    from agents_by_stream
+    where user_agent is not null
+    group by user_agent
+
+),
+
+-- Each user agent is judged once: a match costs far more than a join.
+classified as (
+
+    select
+        user_agent,
+        (
+            false
+            {% for expression in expressions -%}
+                or {{ regex_matches('user_agent', expression) }}
+            {% endfor -%}
+        ) as is_crawler
+
+    from user_agents
+
+)
+
+select * from classified
