@@ -1,0 +1,78 @@
+"""Fixtures for all tests: a real PostgreSQL, and fresh warehouses on both engines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reference.funnel import Seeds
+from support.warehouses import (
+    ENGINES,
+    PostgresServer,
+    Warehouse,
+    duckdb_warehouse,
+    postgres_warehouse,
+    read_seeds,
+)
+
+os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+os.environ.setdefault("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
+
+MakeWarehouse = Callable[[str], Warehouse]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL for the session, stopped at its end."""
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def make_warehouse(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> MakeWarehouse:
+    """Make an empty warehouse on the engine that is named; it lives until the session ends.
+
+    The PostgreSQL starts with the first warehouse that needs it.
+    """
+
+    def make(engine: str) -> Warehouse:
+        folder = tmp_path_factory.mktemp(f"warehouse_{engine}")
+        if engine == "duckdb":
+            return duckdb_warehouse(folder)
+        return postgres_warehouse(request.getfixturevalue("postgres_server"), folder)
+
+    return make
+
+
+@pytest.fixture(params=ENGINES)
+def warehouse(request: pytest.FixtureRequest, make_warehouse: MakeWarehouse) -> Warehouse:
+    """An empty warehouse for this test alone, on each engine."""
+    return make_warehouse(request.param)
+
+
+@pytest.fixture
+def postgres_env(postgres_server: PostgresServer) -> Iterator[dict[str, str]]:
+    """The PG* variables of an empty database, dropped after the test."""
+    env = postgres_server.database()
+    yield env
+    postgres_server.drop(env["PGDATABASE"])
+
+
+@pytest.fixture(scope="session")
+def seeds() -> Seeds:
+    """The project's seeds."""
+    return read_seeds()
+
+
+@pytest.fixture
+def landing(tmp_path: Path) -> Path:
+    """An empty landing folder."""
+    folder = tmp_path / "landing"
+    folder.mkdir()
+    return folder

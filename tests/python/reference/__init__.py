@@ -1,0 +1,1 @@
+"""An independent computation of the funnel, for the tests alone."""

@@ -1,0 +1,1 @@
+"""What several tests share: warehouses, raw tables, random data, comparisons."""

@@ -1,0 +1,116 @@
+"""The raw tables as `adx load` leaves them, and a way to write them without it.
+
+Writing rows directly lets the models be tested apart from ingestion, with data that no loader
+would make in one run (several load times, copies with chosen positions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from reference.funnel import EVENT_STREAMS, REFERENCE_STREAMS, Row, Rows, identity, identity_text
+from support.warehouses import Warehouse
+
+_TIMES = {"timestamp", "updated_at", "_loaded_at", "loaded_at"}
+_DATES = {"start_date", "end_date"}
+_MONEY = {"price_cpm", "revenue", "bid_floor_cpm", "bid_price_cpm", "rate", "daily_budget"}
+_INTEGERS = {
+    "_position",
+    "position",
+    "line",
+    "width",
+    "height",
+    "size",
+    "records_read",
+    "accepted",
+    "rejected",
+}
+
+_LINEAGE = "_file _position _loaded_at _dlt_load_id"
+_EVENT_TAIL = f"extra event_id event_text {_LINEAGE}"
+_VERSION_TAIL = f"extra version_text {_LINEAGE}"
+
+COLUMNS: dict[str, list[str]] = {
+    table: columns.split()
+    for table, columns in {
+        "impressions": "timestamp user_id ad_creative_id website impression_id auction_id "
+        "ad_campaign_id price_cpm currency user_agent country device_type " + _EVENT_TAIL,
+        "clicks": "timestamp user_id ad_campaign_id click_id impression_id ad_creative_id website "
+        "user_agent " + _EVENT_TAIL,
+        "conversions": "timestamp user_id conversion_type conversion_id ad_campaign_id click_id "
+        "revenue currency order_id " + _EVENT_TAIL,
+        "bid_requests": "timestamp auction_id user_id website exchange bid_floor_cpm "
+        "bid_price_cpm currency ad_campaign_id ad_creative_id country device_type user_agent "
+        "targeting " + _EVENT_TAIL,
+        "campaigns": "campaign_id updated_at campaign_name advertiser pricing_model rate currency "
+        "daily_budget start_date end_date time_zone " + _VERSION_TAIL,
+        "creatives": "creative_id campaign_id updated_at creative_name format width height "
+        + _VERSION_TAIL,
+        "rejected_records": "stream file position line raw_text reason detail _loaded_at "
+        "_dlt_load_id",
+        "loaded_files": "file size content_hash stream records_read accepted rejected load_id "
+        "loaded_at",
+    }.items()
+}
+DEFAULTS = {"currency": "USD", "pricing_model": "auction"}
+
+
+def _arrow_type(column: str) -> pa.DataType:
+    if column in _TIMES:
+        return pa.timestamp("us")
+    if column in _DATES:
+        return pa.date32()
+    if column in _MONEY:
+        return pa.decimal128(18, 6)
+    return pa.int64() if column in _INTEGERS else pa.string()
+
+
+def _sql_type(column: str) -> str:
+    if column in _TIMES:
+        return "timestamp"
+    if column in _DATES:
+        return "date"
+    if column in _MONEY:
+        return "numeric(18, 6)"
+    return "bigint" if column in _INTEGERS else "varchar"
+
+
+def complete(stream: str, row: Row) -> Row:
+    """The row with all columns of its table: absent, defaulted, identity and text computed."""
+    full = {
+        name: DEFAULTS.get(name) if row.get(name) is None else row[name] for name in COLUMNS[stream]
+    }
+    if stream in EVENT_STREAMS:
+        full["event_text"] = identity_text(stream, full)
+        full["event_id"] = identity(stream, full)
+    elif stream in REFERENCE_STREAMS:
+        full["version_text"] = identity_text(stream, full)
+    return full
+
+
+def empty() -> dict[str, Rows]:
+    """Raw tables without a row."""
+    return {table: [] for table in COLUMNS}
+
+
+def write(warehouse: Warehouse, raw: Mapping[str, Rows]) -> None:
+    """Create the schema `raw` anew with these rows; tables that are not named stay empty."""
+    warehouse.execute("drop schema if exists raw cascade")
+    warehouse.execute("create schema raw")
+    for table, columns in COLUMNS.items():
+        described = ", ".join(f'"{name}" {_sql_type(name)}' for name in columns)
+        warehouse.execute(f"create table raw.{table} ({described})")
+        rows = raw.get(table, [])
+        if rows:
+            schema = pa.schema([(name, _arrow_type(name)) for name in columns])
+            data = pa.Table.from_pylist(
+                [{name: row.get(name) for name in columns} for row in rows], schema=schema
+            )
+            warehouse.append(f"raw.{table}", data)
+
+
+def read(warehouse: Warehouse) -> dict[str, Rows]:
+    """The rows of all raw tables."""
+    return {table: warehouse.rows(f"select * from raw.{table}") for table in COLUMNS}
