@@ -89,7 +89,9 @@ def main() -> None:
     parser.add_argument("--format", choices=WRITERS, action="append")
     parser.add_argument("--target", default="duckdb")
     arguments = parser.parse_args()
-    print(f"{'format':8}{'MB':>8}{'records':>12}{'seconds':>9}{'rec/s':>10}{'MB/s':>8}{'peak MB':>9}")
+    print(
+        f"{'format':8}{'MB':>8}{'records':>12}{'seconds':>9}{'rec/s':>10}{'MB/s':>8}{'peak MB':>9}"
+    )
     for name in arguments.format or WRITERS:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, _STREAMS[name], f"large.{name}")

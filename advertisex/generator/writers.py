@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import zstandard
+from backports import zstd
 
 from advertisex.generator import roster
 from advertisex.generator.model import DAY, HOUR, Bools, Codes, Ints, Kind
@@ -569,7 +569,7 @@ def _packed(data: bytes, codec: str) -> bytes:
     if codec == "snappy":
         return bytes(cramjam.snappy.compress_raw(data)) + zlib.crc32(data).to_bytes(4, "big")
     if codec == "zstandard":
-        return zstandard.ZstdCompressor(level=3).compress(data)
+        return zstd.compress(data, level=3)
     if codec == "bzip2":
         return bz2.compress(data)
     if codec == "xz":
@@ -638,7 +638,7 @@ def compressed(data: bytes, compression: str) -> bytes:
         packer = zlib.compressobj(3, zlib.DEFLATED, 31)  # a header without name and time
         return packer.compress(data) + packer.flush()
     if compression == "zstd":
-        return zstandard.ZstdCompressor(level=3).compress(data)
+        return zstd.compress(data, level=3)
     return data
 
 

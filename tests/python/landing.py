@@ -25,7 +25,7 @@ from typing import Any
 import cramjam
 import duckdb
 import fastavro
-import zstandard
+from backports import zstd
 from hypothesis import strategies as st
 
 from reference import ingestion as reference
@@ -79,7 +79,7 @@ def avro_pack(codec: str | None, data: bytes) -> bytes:
     if codec == "xz":
         return lzma.compress(data)
     if codec == "zstandard":
-        return zstandard.compress(data)
+        return zstd.compress(data)
     if codec == "snappy":
         packed = bytes(cramjam.snappy.compress_raw(data))
         return packed + struct.pack(">I", zlib.crc32(data))
@@ -837,7 +837,7 @@ def random_file(number: int, dice: random.Random) -> File:
         content = gzip.compress(content, mtime=0)
         name += ".gz"
     elif packed < 0.1:
-        content = zstandard.compress(content)
+        content = zstd.compress(content)
         name += ".zst"
     return File(stream, name, content)
 

@@ -349,9 +349,7 @@ def test_a_full_disk(logs: Path, tmp_path: Path) -> None:
         subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
-@pytest.mark.skipif(
-    os.geteuid() == 0 and not landing.LONG, reason="the full disk shows the same"
-)
+@pytest.mark.skipif(os.geteuid() == 0 and not landing.LONG, reason="the full disk shows the same")
 def test_a_limit_of_file_size(logs: Path, warehouse: Path) -> None:
     """What a quota does: writing fails in the midst."""
     put(logs, "clicks", "big.csv", _many_clicks("q", 100_000))
@@ -383,9 +381,7 @@ def _start(
     )
 
 
-@pytest.mark.parametrize(
-    "seconds", [n / 4 for n in range(4, 40)] if landing.LONG else [3.0]
-)
+@pytest.mark.parametrize("seconds", [n / 4 for n in range(4, 40)] if landing.LONG else [3.0])
 def test_killed_at_any_moment_and_run_again(logs: Path, warehouse: Path, seconds: float) -> None:
     for number in range(3):
         put(logs, "clicks", f"big{number}.csv", _many_clicks(f"b{number}-", 40_000) + b"x\n")

@@ -22,7 +22,7 @@ from typing import Any
 import crawleruseragents
 import fastavro
 import pytest
-import zstandard
+from backports import zstd
 
 from advertisex.generator import Truth, generate, read_truth
 
@@ -87,7 +87,7 @@ def unpacked(data: bytes) -> bytes:
     if data[:2] == b"\x1f\x8b":
         return gzip.decompress(data)
     if data[:4] == b"\x28\xb5\x2f\xfd":
-        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+        return zstd.ZstdDecompressor().decompress(data)
     return data
 
 

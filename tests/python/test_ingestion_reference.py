@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import zstandard
+from backports import zstd
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -872,12 +872,12 @@ PACKED_CASES = (
     Case("gzip", "impressions", "p01.json.gz", gzip.compress(imp("p1"), mtime=0), {1: user("p1")}),
     Case("gzip, whatever its name", "impressions", "p02.json",
          gzip.compress(imp("p2"), mtime=0), {1: user("p2")}),
-    Case("zstd", "impressions", "p03.json.zst", zstandard.compress(imp("p3")), {1: user("p3")}),
+    Case("zstd", "impressions", "p03.json.zst", zstd.compress(imp("p3")), {1: user("p3")}),
     Case("two members", "impressions", "p04.json.gz",
          gzip.compress(imp("p4") + b"\n", mtime=0) + gzip.compress(imp("p5"), mtime=0),
          {1: user("p4"), 2: user("p5")}),
     Case("two frames", "impressions", "p05.json.zst",
-         zstandard.compress(imp("p6") + b"\n") + zstandard.compress(imp("p7")),
+         zstd.compress(imp("p6") + b"\n") + zstd.compress(imp("p7")),
          {1: user("p6"), 2: user("p7")}),
     Case("a packed CSV with a byte-order mark", "clicks", "p06.csv.gz",
          gzip.compress(b"\xef\xbb\xbf" + CLICK + click("p8"), mtime=0), {1: user("p8")}),
@@ -898,7 +898,7 @@ PACKED_CASES = (
     Case("an empty packed CSV file", "clicks", "p13.csv.gz", gzip.compress(b"", mtime=0), {},
          ((0, ..., M, ...),)),
     Case("a CSV by its packed name", "impressions", "p14.csv.zst",
-         zstandard.compress(b"ts,user_id,creative_id,url\n1717936496,q4,c,x.com\n"),
+         zstd.compress(b"ts,user_id,creative_id,url\n1717936496,q4,c,x.com\n"),
          {1: user("q4")}),
 )  # fmt: skip
 

@@ -4,8 +4,8 @@ The paths are those that the package ships, each as a user who clicks on one web
 another and then converts; a channel of the package is a website of ours.
 
 - ``last_touch``, ``first_touch``: the same in both.
-- ``linear``: the package's ``share="proportional"`` credits each touch alike, as section 7 does; its
-  default credits each *different* channel alike, which is another model.
+- ``linear``: the package's ``share="proportional"`` credits each touch alike, as section 7 does;
+  its default credits each *different* channel alike, which is another model.
 - ``position_based``: the same in both with the package's default weights 40/40 (½, ½ for two).
 - ``time_decay``: not comparable. The package's weights grow by rank (1, 2, 3 …) over different
   channels and know no time; section 7's halve every 604,800 seconds.

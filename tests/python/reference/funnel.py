@@ -514,7 +514,7 @@ def link_touches(events: Events, settings: Settings) -> None:
 
 
 def power_of_half(exponent: Fraction) -> Fraction:
-    """2^(−exponent) to 60 digits."""
+    """Two to the power of minus the exponent, to 60 digits."""
     with localcontext(Context(prec=60)):
         power = Decimal(exponent.numerator) / Decimal(exponent.denominator)
         return Fraction(Decimal(2) ** -power)
@@ -927,7 +927,7 @@ def mean_and_deviation(
 def z_score(
     value: Fraction | None, mean: Fraction | None, deviation: Fraction | None
 ) -> Fraction | None:
-    """Null when the deviation is below 1e-9 × greatest(1, absolute mean)."""
+    """Null when the deviation is below 1e-9 * greatest(1, absolute mean)."""
     if value is None or mean is None or deviation is None:
         return None
     if deviation < Fraction(1, 10**9) * max(Fraction(1), abs(mean)):

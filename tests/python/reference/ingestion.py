@@ -25,7 +25,7 @@ from decimal import ROUND_HALF_UP, Decimal, localcontext
 from typing import Any
 
 import cramjam
-import zstandard
+from backports import zstd
 
 sys.setrecursionlimit(20_000)  # JSON and Avro values are read by recursion
 
@@ -265,7 +265,7 @@ def unpack(data: bytes, magic: bytes, machine: Callable[[], Any]) -> tuple[bytes
             while at < len(rest) and not unpacker.eof:
                 out += unpacker.decompress(rest[at : at + 1])
                 at += 1
-        except (zlib.error, zstandard.ZstdError):
+        except (zlib.error, zstd.ZstdError):
             return out, rest[at:]
         if not unpacker.eof:
             return out, b""
@@ -300,7 +300,7 @@ def records(data: bytes, name: str, stream: str) -> tuple[str, Iterator[Record]]
     if data[:2] == b"\x1f\x8b":
         content, rest = unpack(data, data[:2], lambda: zlib.decompressobj(wbits=31))
     elif data[:4] == b"\x28\xb5\x2f\xfd":
-        content, rest = unpack(data, data[:4], lambda: zstandard.ZstdDecompressor().decompressobj())
+        content, rest = unpack(data, data[:4], lambda: zstd.ZstdDecompressor())
     if content[:3] == b"\xef\xbb\xbf":
         content = content[3:]
     form = file_format(content, name, stream)
@@ -866,13 +866,14 @@ def avro_unpack(codec: str, data: bytes) -> bytes:
         if codec == "null":
             return data
         if codec == "deflate":
-            return whole(zlib.decompressobj(wbits=-15), data)
+            # fastavro, and so most of the world's files, leaves a part of zlib's check sum behind
+            return whole(zlib.decompressobj(wbits=-15), data, rest=3)
         if codec == "bzip2":
             return whole(bz2.BZ2Decompressor(), data)
         if codec == "xz":
             return whole(lzma.LZMADecompressor(), data)
         if codec == "zstandard":
-            return whole(zstandard.ZstdDecompressor().decompressobj(), data)
+            return whole(zstd.ZstdDecompressor(), data)
         if codec == "snappy":
             out = bytes(cramjam.snappy.decompress_raw(data[:-4]))
             if struct.pack(">I", zlib.crc32(out)) != data[-4:]:
@@ -885,10 +886,10 @@ def avro_unpack(codec: str, data: bytes) -> bytes:
     raise Damage
 
 
-def whole(machine: Any, data: bytes) -> bytes:
-    """All of it and nothing else."""
+def whole(machine: Any, data: bytes, rest: int = 0) -> bytes:
+    """All of it and nothing else, up to ``rest`` bytes."""
     out: bytes = machine.decompress(data)
-    if not machine.eof or machine.unused_data:
+    if not machine.eof or len(machine.unused_data) > rest:
         raise Damage
     return out
 

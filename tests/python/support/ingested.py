@@ -1,4 +1,4 @@
-"""A landing folder → raw rows, by the ingestion reference: the funnel without any of our engines."""
+"""A landing folder → raw rows, by the ingestion reference, without any of our engines."""
 
 from __future__ import annotations
 
