@@ -178,7 +178,7 @@ class _AvroReader:
                 fault = "not a record"
             elif "\\u0000" in document and _NUL.search(document):
                 fault = "a NUL character"
-            elif len(raw) != len(document):
+            elif not document.isascii():
                 try:
                     raw.decode()
                 except UnicodeDecodeError:
