@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-# A file or a pipe has no width of its own; 80 columns would fold most tables.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+# A file or a pipe has no width of its own, and what reads it wants whole lines.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

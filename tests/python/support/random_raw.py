@@ -9,11 +9,12 @@ insertion all differ.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from reference.funnel import OWN_ID, Row, Rows
+from reference.funnel import EVENT_STREAMS, OWN_ID, REFERENCE_STREAMS, Row, Rows
 from support.raw_tables import complete, empty
 
 # The days hold the change to daylight saving time in New York (2024-03-10).
@@ -237,11 +238,11 @@ class Maker:
             },
         )
 
-    def flood(self) -> None:
-        """Some 10 clicks of a user on a campaign around the ends of one minute."""
+    def flood(self, clicks: int) -> None:
+        """So many clicks of a user on a campaign around the ends of one minute."""
         campaign, user = self.campaign(), self.random.choice(USERS)
         minute = self.time(None).replace(second=0, microsecond=0)
-        for _ in range(self.random.choice((9, 10, 11, 13))):
+        for _ in range(clicks):
             offset = self.random.choice((0, 0, 59_999_999, 30_000_000, self.random.randrange(60)))
             self.add(
                 "clicks",
@@ -401,6 +402,33 @@ class Maker:
                 }
             )
 
+    def loaded_files(self) -> None:
+        """What the loader keeps of each file: as many records as there are rows of it."""
+        accepted = Counter(
+            (stream, row["_file"], row["_loaded_at"], row["_dlt_load_id"])
+            for stream in (*EVENT_STREAMS, *REFERENCE_STREAMS)
+            for row in self.raw[stream]
+        )
+        rejected = Counter(
+            (row["stream"], row["file"], row["_loaded_at"], row["_dlt_load_id"])
+            for row in self.raw["rejected_records"]
+        )
+        for key in sorted(accepted.keys() | rejected.keys()):
+            stream, file, loaded_at, load_id = key
+            self.raw["loaded_files"].append(
+                {
+                    "file": file,
+                    "size": 1,
+                    "content_hash": f"{stream} {file} {load_id}",
+                    "stream": stream,
+                    "records_read": accepted[key] + rejected[key],
+                    "accepted": accepted[key],
+                    "rejected": rejected[key],
+                    "load_id": load_id,
+                    "loaded_at": loaded_at,
+                }
+            )
+
 
 def random_raw(
     seed: int, events: int = 3_000, conversion_types: Sequence[str] = TYPES
@@ -414,8 +442,8 @@ def random_raw(
         maker.impression()
     for _ in range(events // 5):
         maker.click()
-    for _ in range(max(1, events // 300)):
-        maker.flood()
+    for number in range(max(4, events // 300)):
+        maker.flood((13, 9, 10, 11)[number % 4])
     for _ in range(events // 8):
         maker.conversion()
     maker.window_ends()
@@ -427,6 +455,7 @@ def random_raw(
     for stream in OWN_ID:
         maker.copies(stream)
     maker.rejected()
+    maker.loaded_files()
     for rows in maker.raw.values():
         maker.random.shuffle(rows)
     return maker.raw
