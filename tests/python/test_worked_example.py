@@ -112,9 +112,15 @@ def test_reference_agrees_with_the_example(seeds: Seeds) -> None:
 
 
 def test_engines_agree_with_the_example(warehouse: Warehouse) -> None:
-    """`adx load` and `adx build` give the expected marts on both engines."""
+    """`adx load` and `adx build` give the expected marts; `dbt build` adds the unit tests."""
     warehouse.adx("load", str(LANDING))
     warehouse.adx("build")
+    assert_example(
+        compare.read_marts(warehouse), warehouse.rows("select * from raw.rejected_records")
+    )
+    ran = warehouse.dbt("build")
+    statuses = {node.status for node in ran.results if node.node.resource_type == "unit_test"}
+    assert statuses == {"pass"}
     assert_example(
         compare.read_marts(warehouse), warehouse.rows("select * from raw.rejected_records")
     )
