@@ -25,7 +25,7 @@ lint: setup ## sqlfluff, ruff and mypy
 	ADX_DUCKDB_PATH=:memory: $(BIN)/sqlfluff lint --disable-progress-bar models tests
 
 pytest: setup ## The tests; they start their own PostgreSQL and run dbt build on both engines
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 lock: ## Renew the lock files from pyproject.toml (needs uv)
 	uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 \
