@@ -52,6 +52,6 @@ $(READY): requirements/lock.txt requirements/installer.txt pyproject.toml
 			-r requirements/lock.txt 2>$(VENV)/uv.log \
 		|| $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
 			--require-hashes -r requirements/lock.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
 		--no-build-isolation -e .
 	@touch $(READY)

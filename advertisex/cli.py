@@ -8,10 +8,12 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -20,8 +22,14 @@ from advertisex import console, funnel
 from ingestion.errors import UserError, WrongUsage
 from ingestion.warehouse import PROJECT, TARGETS, Warehouse, from_environment
 
+# dbt and dlt take seconds to import: only the commands that need them do.
+if TYPE_CHECKING:
+    from advertisex.dbt import BuildReport
+    from ingestion.pipelines.files import FileResult
+
 _SHOWN_FILES = 40
 _SHOWN_REASONS = 10
+_SHOWN_REASONS_OF_STREAM = 2
 
 
 def command(function: Callable[..., bool | None]) -> Callable[..., None]:
@@ -105,7 +113,8 @@ def load(
     as_json: bool,
 ) -> bool:
     """Load log files, folders or glob patterns into the warehouse's raw schema."""
-    return _load(warehouse, paths, stream, contract, _share(max_rejects), as_json)
+    loaded = _load(warehouse, paths, stream, contract, _share(max_rejects), as_json)
+    return _said(loaded, as_json)
 
 
 @main.command()
@@ -114,7 +123,7 @@ def load(
 @command
 def build(warehouse: Warehouse, full_refresh: bool, select: tuple[str, ...], as_json: bool) -> bool:
     """Build the funnel with dbt: seeds, models and their tests."""
-    return _build(warehouse, select, full_refresh, as_json)
+    return _said(_build(warehouse, select, full_refresh, as_json), as_json)
 
 
 @main.command()
@@ -134,9 +143,9 @@ def run(
     """Load, build, and show the funnel."""
     loaded = _load(warehouse, paths, stream, contract, _share(max_rejects), as_json)
     built = _build(warehouse, (), False, as_json)
-    if built and not as_json:
+    if built.ok and not as_json:
         _show_funnel(warehouse)
-    return loaded and built
+    return _said(_both(loaded, built), as_json)
 
 
 @main.command()
@@ -161,11 +170,11 @@ def demo(warehouse: Warehouse, events: int, days: int, seed: int, as_json: bool)
     _heading("3. Build and test:", "raw → staging → marts, with dbt", quiet=as_json)
     built = _build(own, (), False, as_json)
     if not as_json:
-        if built:
+        if built.ok:
             _heading("4. Look:", "the funnel by campaign", quiet=False)
             _show_funnel(own)
         _show_next(own, time.perf_counter() - began)
-    return loaded and built
+    return _said(_both(loaded, built), as_json)
 
 
 @main.command()
@@ -187,7 +196,7 @@ def status(warehouse: Warehouse, as_json: bool) -> None:
     )
     console.out.print()
     _table("Streams", streams)
-    _table("Rejected", rejects)
+    _table("Rejected", _relative(rejects))
     if not funnel.is_built(warehouse):
         console.out.print("The marts are not built yet: run `adx build`.")
 
@@ -212,6 +221,24 @@ def docs(warehouse: Warehouse, out: Path, as_json: bool) -> None:
 
 
 # What the commands share -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step came to: for the exit code, and for machines."""
+
+    ok: bool
+    document: dict[str, Any]
+
+
+def _both(loaded: Outcome, built: Outcome) -> Outcome:
+    return Outcome(loaded.ok and built.ok, {"load": loaded.document, "build": built.document})
+
+
+def _said(outcome: Outcome, as_json: bool) -> bool:
+    if as_json:
+        console.as_json(outcome.document)
+    return outcome.ok
 
 
 def _share(text: str | None) -> float | None:
@@ -246,7 +273,7 @@ def _load(
     contract: str | None,
     max_rejects: float | None,
     as_json: bool,
-) -> bool:
+) -> Outcome:
     from ingestion.pipelines.files import load_files
 
     with _bar("files", quiet=as_json) as step:
@@ -261,27 +288,7 @@ def _load(
         and report.read > 0
         and report.rejected.total() > max_rejects * report.read
     )
-    if as_json:
-        console.as_json(
-            {
-                "load_id": report.load_id,
-                "seconds": round(report.seconds, 3),
-                "files": [
-                    {
-                        "file": file.path,
-                        "stream": file.stream,
-                        "status": file.status,
-                        "read": file.read,
-                        "accepted": file.accepted,
-                        "rejected": file.rejected,
-                        "seconds": round(file.seconds, 3),
-                        "message": file.message,
-                    }
-                    for file in report.files
-                ],
-            }
-        )
-    else:
+    if not as_json:
         _show_files(report.files)
         rate = f", {report.read / report.seconds:,.0f} records/s" if report.read else ""
         console.out.print(
@@ -298,10 +305,27 @@ def _load(
             f"[bold red]Too many rejects:[/] {report.rejected.total():,} of {report.read:,}"
             f" records, the limit is {console.percent(max_rejects)}; the rest is loaded"
         )
-    return not failed and not too_many
+    document = {
+        "load_id": report.load_id,
+        "seconds": round(report.seconds, 3),
+        "files": [
+            {
+                "file": file.path,
+                "stream": file.stream,
+                "status": file.status,
+                "read": file.read,
+                "accepted": file.accepted,
+                "rejected": file.rejected,
+                "seconds": round(file.seconds, 3),
+                "message": file.message,
+            }
+            for file in report.files
+        ],
+    }
+    return Outcome(not failed and not too_many, document)
 
 
-def _show_files(files: tuple[Any, ...]) -> None:
+def _show_files(files: tuple[FileResult, ...]) -> None:
     """A row a file; when there are many, a row a stream and only the files with rejects."""
     rows: list[tuple[object, ...]] = []
     if len(files) <= _SHOWN_FILES:
@@ -321,34 +345,40 @@ def _show_files(files: tuple[Any, ...]) -> None:
             )
         console.table("Files", ("file", "stream", "read", "accepted", "rejected", "seconds"), rows)
         return
-    groups: dict[tuple[str, str], list[Any]] = {}
+    groups: dict[tuple[str, str], list[FileResult]] = {}
     for file in files:
         groups.setdefault((str(file.stream), file.status), []).append(file)
     for (stream, status), members in sorted(groups.items()):
-        rejected: dict[str, int] = {}
+        rejected: Counter[str] = Counter()
         for file in members:
-            for reason, count in file.rejected.items():
-                rejected[reason] = rejected.get(reason, 0) + count
+            rejected.update(file.rejected)
         rows.append(
             (
                 stream,
                 f"{len(members):,} {status}",
                 sum(file.read for file in members),
                 sum(file.accepted for file in members),
-                _reasons(dict(sorted(rejected.items()))),
+                sum(rejected.values()),
+                _most(rejected),
                 round(sum(file.seconds for file in members), 2),
             )
         )
-    console.table("Streams", ("stream", "files", "read", "accepted", "rejected", "seconds"), rows)
+    columns = ("stream", "files", "read", "accepted", "rejected", "mostly", "seconds")
+    console.table("Streams", columns, rows)
 
 
-def _reasons(rejected: dict[str, int]) -> str:
+def _most(rejected: Counter[str]) -> str:
+    most = rejected.most_common(_SHOWN_REASONS_OF_STREAM)
+    return _reasons(dict(most)) + (", …" if len(rejected) > len(most) else "")
+
+
+def _reasons(rejected: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in rejected.items())
 
 
 def _build(
     warehouse: Warehouse, select: tuple[str, ...], full_refresh: bool, as_json: bool
-) -> bool:
+) -> Outcome:
     from advertisex import dbt
 
     with _bar("steps", quiet=as_json) as step:
@@ -357,24 +387,28 @@ def _build(
             step(name, done, total)
 
         report = dbt.build(warehouse, select=select, full_refresh=full_refresh, progress=progress)
-    if as_json:
-        console.as_json(
+    document = {
+        "ok": report.ok,
+        "seconds": round(report.seconds, 3),
+        "nodes": [
             {
-                "ok": report.ok,
-                "seconds": round(report.seconds, 3),
-                "nodes": [
-                    {
-                        "name": node.name,
-                        "kind": node.kind,
-                        "status": node.status,
-                        "seconds": round(node.seconds, 3),
-                        "message": node.message,
-                    }
-                    for node in report.nodes
-                ],
+                "name": node.name,
+                "kind": node.kind,
+                "status": node.status,
+                "seconds": round(node.seconds, 3),
+                "message": node.message,
             }
-        )
-        return report.ok
+            for node in report.nodes
+        ],
+    }
+    if not as_json:
+        _show_build(report)
+    return Outcome(report.ok, document)
+
+
+def _show_build(report: BuildReport) -> None:
+    from advertisex.dbt import target_path
+
     models, tests = report.count(("model", "seed")), report.count(("test",))
     warned = f", {tests['warn']:,} warned" if tests["warn"] else ""
     console.out.print(
@@ -392,10 +426,9 @@ def _build(
             )
     if not report.ok:
         console.err.print(
-            f"The compiled SQL is under {dbt.target_path() / 'compiled'};"
+            f"The compiled SQL is under {target_path() / 'compiled'};"
             " mend the cause, then run `adx build` again"
         )
-    return report.ok
 
 
 def _show_funnel(warehouse: Warehouse) -> None:
@@ -436,7 +469,7 @@ def _show_funnel(warehouse: Warehouse) -> None:
             for row in shown
         ],
     )
-    rejects = sorted(funnel.rejects(warehouse), key=lambda row: -row["records"])
+    rejects = sorted(_relative(funnel.rejects(warehouse)), key=lambda row: -row["records"])
     _table("Rejected, and why", rejects[:_SHOWN_REASONS])
     if hidden := rejects[_SHOWN_REASONS:]:
         console.out.print(
@@ -444,6 +477,11 @@ def _show_funnel(warehouse: Warehouse) -> None:
             " reasons: `adx status` lists them"
         )
         console.out.print()
+
+
+def _relative(rejects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With the files' names as seen from here."""
+    return [{**row, "for_example_in": os.path.relpath(row["for_example_in"])} for row in rejects]
 
 
 def _ratio(part: Any, whole: Any) -> float | None:

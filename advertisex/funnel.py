@@ -10,62 +10,61 @@ from ingestion.warehouse import Warehouse
 Row = dict[str, Any]
 
 
-def select(warehouse: Warehouse, columns: str, rest: str) -> list[Row]:
-    """The rows of `select <columns> <rest>` as dictionaries, one a row."""
-    names = [column.split(" as ")[-1].strip() for column in columns.split(",\n")]
-    found = warehouse.query(f"select {columns} {rest}")
-    return [dict(zip(names, row, strict=True)) for row in found]
-
-
 def by_campaign(warehouse: Warehouse) -> list[Row]:
     """One row a campaign, over all dates: the funnel's counts, spend and revenue in USD."""
-    return select(
-        warehouse,
-        "campaign_id,\nsum(bid_requests) as bid_requests,\nsum(impressions) as impressions,\n"
-        "sum(clicks) as clicks,\nsum(conversions) as conversions,\nsum(spend) as spend,\n"
-        "sum(revenue) as revenue,\n"
-        "sum(invalid_bid_requests + invalid_impressions + invalid_clicks + invalid_conversions)"
-        " as invalid",
-        "from marts.fct_campaign_daily group by campaign_id order by sum(spend) desc, campaign_id",
+    return warehouse.query(
+        """
+        select
+            campaign_id,
+            sum(bid_requests) as bid_requests,
+            sum(impressions) as impressions,
+            sum(clicks) as clicks,
+            sum(conversions) as conversions,
+            sum(spend) as spend,
+            sum(revenue) as revenue,
+            sum(
+                invalid_bid_requests + invalid_impressions + invalid_clicks + invalid_conversions
+            ) as invalid
+        from marts.fct_campaign_daily
+        group by campaign_id
+        order by sum(spend) desc, campaign_id
+        """
     )
 
 
 def rejects(warehouse: Warehouse) -> list[Row]:
     """One row a stream and reason: how many records were rejected, and one place to look."""
-    return select(
-        warehouse,
-        "stream,\nreason,\ncount(*) as records,\nmin(file) as for_example_in",
-        "from raw.rejected_records group by stream, reason order by stream, count(*) desc, reason",
+    return warehouse.query(
+        """
+        select stream, reason, count(*) as records, min(file) as for_example_in
+        from raw.rejected_records
+        group by stream, reason
+        order by stream, count(*) desc, reason
+        """
     )
 
 
 def streams(warehouse: Warehouse) -> list[Row]:
     """One row a stream: accepted and rejected records, the first and the last time in it."""
-    found = []
-    rejected = {
-        row["stream"]: row["records"]
-        for row in select(
-            warehouse,
-            "stream,\ncount(*) as records",
-            "from raw.rejected_records group by stream",
-        )
-    }
+    refused = warehouse.query(
+        "select stream, count(*) as records from raw.rejected_records group by stream"
+    )
+    rejected = {row["stream"]: row["records"] for row in refused}
+    found: list[Row] = []
     for contract in event_streams():
         moment = "updated_at" if contract.reference else '"timestamp"'
-        (row,) = select(
-            warehouse,
-            f"count(*) as accepted,\nmin({moment}) as first_event,\nmax({moment}) as last_event,\n"
-            "max(_loaded_at) as last_load",
-            f"from raw.{contract.stream}",
+        (row,) = warehouse.query(
+            f"""
+            select
+                count(*) as accepted,
+                min({moment}) as first_event,
+                max({moment}) as last_event,
+                max(_loaded_at) as last_load
+            from raw.{contract.stream}
+            """
         )
-        found.append(
-            {
-                "stream": contract.stream,
-                "accepted": row.pop("accepted"),
-                "rejected": rejected.pop(contract.stream, 0),
-                **row,
-            }
-        )
+        counts = {"accepted": row["accepted"], "rejected": rejected.pop(contract.stream, 0)}
+        found.append({"stream": contract.stream, **counts, **row})
     found += [
         {"stream": name, "accepted": 0, "rejected": records} for name, records in rejected.items()
     ]
@@ -74,12 +73,16 @@ def streams(warehouse: Warehouse) -> list[Row]:
 
 def totals(warehouse: Warehouse) -> Row:
     """What was loaded in all: files, records read, accepted, rejected, the latest load."""
-    (row,) = select(
-        warehouse,
-        "count(*) as files,\ncoalesce(sum(records_read), 0) as records_read,\n"
-        "coalesce(sum(accepted), 0) as accepted,\ncoalesce(sum(rejected), 0) as rejected,\n"
-        "max(loaded_at) as last_load",
-        "from raw.loaded_files",
+    (row,) = warehouse.query(
+        """
+        select
+            count(*) as files,
+            coalesce(sum(records_read), 0) as records_read,
+            coalesce(sum(accepted), 0) as accepted,
+            coalesce(sum(rejected), 0) as rejected,
+            max(loaded_at) as last_load
+        from raw.loaded_files
+        """
     )
     return row
 

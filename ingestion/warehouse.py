@@ -60,10 +60,13 @@ class Warehouse:
         finally:
             connection.close()
 
-    def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a statement whose parameters are written as `?`."""
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of a statement by the names of their columns."""
         with self.connect(read_only=True) as connection:
-            return rows(connection, sql, parameters)
+            cursor = connection.cursor()
+            cursor.execute(sql)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def exists(self) -> bool:
         return self.path is None or self.path.exists()

@@ -370,7 +370,7 @@ class Simulation:
     # The funnel.
 
     def _bid_requests(self) -> None:
-        rng, count = self.rng, round(0.553 * self.events)
+        rng, count = self.rng, round(0.62 * self.events)
         users = self.people(count, 0.014)
         times = self.times(count)
         campaign = self.followed(users, draw(rng, self.shares, count))
@@ -415,7 +415,7 @@ class Simulation:
         won = np.flatnonzero(wins)
         shown = requests["timestamp"][won] + rng.integers(40, 1_500, len(won))
         won, shown = won[shown < self.market.end], shown[shown < self.market.end]
-        direct = max(0, round(0.432 * self.events) - len(won))
+        direct = max(0, round(0.365 * self.events) - len(won))
         own_users = self.people(direct, 0.014)
         drawn = draw(rng, self.shares * self.buys_direct, direct)
         favourite = self.followed(own_users, drawn)
