@@ -68,7 +68,9 @@ def build(
     # Unit tests say nothing of the data, only of the models; `make test` runs them.
     arguments = ["build", "--exclude-resource-type", "unit_test"]
     if select:
-        arguments += ["--select", *select]
+        # Tests that look at models beside the selected ones may find these out of date, or not yet
+        # built.
+        arguments += ["--indirect-selection", "buildable", "--select", *select]
     if full_refresh:
         arguments.append("--full-refresh")
     began = time.perf_counter()

@@ -201,8 +201,9 @@ class _Load:
         os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
         os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")
         import dlt
+        from dlt.common.exceptions import DltException
         from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
-        from dlt.pipeline.exceptions import PipelineStepFailed
+        from dlt.common.schema.utils import new_table
 
         spooled: dict[str, tuple[Path, int]] = {}
 
@@ -213,18 +214,16 @@ class _Load:
             if table in spooled:
                 path, count = spooled[table]
                 yield dlt.mark.with_file_import(str(path), "parquet", count)
-            elif table in missing:
-                yield dlt.mark.materialize_table_schema()
 
-        resources = [
-            dlt.resource(
-                rows_of(table),
-                name=table,
-                columns=py_arrow_to_table_schema_columns(schema),
-                write_disposition="append",
-            )
-            for table, schema in raw.tables().items()
-        ]
+        schema = dlt.Schema("advertisex")
+        for table, columns in raw.tables().items():
+            described = list(py_arrow_to_table_schema_columns(columns).values())
+            schema.update_table(new_table(table, columns=described, write_disposition="append"))
+
+        @dlt.source(schema=schema)
+        def logs() -> Any:
+            return [dlt.resource(rows_of(table), name=table) for table in raw.tables()]
+
         pipeline = dlt.pipeline(
             "advertisex",
             pipelines_dir=str(folder / "dlt"),
@@ -232,11 +231,15 @@ class _Load:
             dataset_name=RAW,
         )
         try:
-            pipeline.run(resources, loader_file_format="parquet")
-        except PipelineStepFailed as error:
-            cause = error.exception
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
+            pipeline.extract(logs(), loader_file_format="parquet")
+            pipeline.normalize()
+            if missing:  # a load makes only the tables that it has rows for
+                pipeline.sync_schema()
+            pipeline.load()
+        except DltException as error:
+            cause: BaseException = error
+            while (deeper := getattr(cause, "exception", None) or cause.__cause__) is not None:
+                cause = deeper
             if isinstance(cause, UserError):
                 raise cause from None
             raise self._load_problem(cause) from None

@@ -111,7 +111,9 @@ class Warehouse:
                 connection.cursor(), f"insert into {table} values %s", rows, page_size=1000
             )
 
-    def dbt(self, *arguments: str, variables: Mapping[str, Any] | None = None) -> Any:
+    def dbt(
+        self, *arguments: str, variables: Mapping[str, Any] | None = None, project: Path = ROOT
+    ) -> Any:
         """Run dbt in this process, with target and logs in the scratch folder.
 
         Returns dbt's result; raises ``AssertionError`` with the failed nodes when it failed.
@@ -120,7 +122,7 @@ class Warehouse:
 
         command = [
             *arguments,
-            *("--project-dir", str(ROOT), "--profiles-dir", str(ROOT / "profiles")),
+            *("--project-dir", str(project), "--profiles-dir", str(project / "profiles")),
             *("--target", self.engine, "--target-path", str(self.folder / "target")),
             *("--log-path", str(self.folder / "logs"), "--quiet", "--no-use-colors"),
             *("--vars", json.dumps(dict(variables or {}))),
