@@ -192,5 +192,8 @@ def _anomaly(market: Market) -> AnomalyTruth:
         metric="clicks",
         clicks=int(per_day[market.anomaly.day]),
         usual_clicks=round(float(before.mean()), 3) if len(before) else 0.0,
-        is_detectable=market.anomaly.day >= 7,
+        is_detectable=bool(
+            len(before) >= 7
+            and per_day[market.anomaly.day] - before.mean() > 3 * before.std(ddof=1)
+        ),
     )

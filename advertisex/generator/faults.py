@@ -66,6 +66,7 @@ def plant_anomaly(simulation: Simulation) -> None:
 def plant_floods(simulation: Simulation) -> None:
     """Bursts of clicks in one UTC minute, and bursts that just do not count as a flood."""
     market, rng = simulation.market, simulation.rng
+    assert market.anomaly is not None
     floods = max(2, simulation.events // 25_000)
     minutes = market.days * DAY // MINUTE
     bursts: list[tuple[int, Ints]] = []  # user, offsets from a minute's start
@@ -87,7 +88,9 @@ def plant_floods(simulation: Simulation) -> None:
         row = {name: np.full(count, -1) for name in FIELDS["clicks"]}
         row["timestamp"] = market.start + minute * MINUTE + offsets
         row["user_id"][:] = user
-        row["ad_campaign_id"][:] = int(rng.integers(0, UNKNOWN))
+        campaign = int(rng.integers(0, UNKNOWN - 1))
+        # A burst that is no flood would make the anomaly one of two.
+        row["ad_campaign_id"][:] = campaign + (campaign >= market.anomaly.campaign)
         row["impression_id"] = np.zeros(count, dtype=np.uint64)
         row["website"][:] = int(rng.integers(0, 40)) * SITE_SPELLINGS
         row["user_agent"][:] = market.agent_of[user]
