@@ -505,7 +505,7 @@ def json_records(content: bytes) -> Iterator[Record]:
         for position, (number, line) in enumerate(lines, 1):
             whole, reader, value = json_whole(line)
             good = whole and not reader.nul and isinstance(value, dict)
-            yield Record(position, number, line.strip(JSON_SPACE), value if good else None)
+            yield Record(position, number, line.removesuffix(b"\r"), value if good else None)
     else:
         yield from json_concatenated(content)
 
