@@ -1488,6 +1488,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(
     max_examples=int(os.environ.get("ADX_EXAMPLES", "100" if landing.LONG else "6")),
     deadline=None,
+    derandomize=not landing.LONG,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
