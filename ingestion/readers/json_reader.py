@@ -93,10 +93,11 @@ class _JsonReader:
             self.drop(len(self.buffer))
             if not self.more():
                 return
-        self.drop(len(self.buffer) - len(self.buffer.lstrip(_SPACE)))
-        self.begins_as_json = self.buffer[:1] in (b"[", b"{")
-        if self.buffer[:1] == b"[":
-            self.drop(1)
+        blank = len(self.buffer) - len(self.buffer.lstrip(_SPACE))
+        first = self.buffer[blank : blank + 1]
+        self.begins_as_json = first in (b"[", b"{")
+        if first == b"[":
+            self.drop(blank + 1)
             yield from self.values(array=True)
         elif self.looks_like_lines():
             yield from self.lines()
