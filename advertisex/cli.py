@@ -67,6 +67,32 @@ def command(function: Callable[..., bool | None]) -> Callable[..., None]:
     return run
 
 
+def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Several options that commands share, as one decorator."""
+
+    def add(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+logs = _options(
+    click.argument("paths", nargs=-1, required=True, metavar="PATH..."),
+    click.option("--stream", help="The stream of all the files; else the nearest folder so named."),
+    click.option(
+        "--contract", help="A feed's own layout: the name of one that ships, or a YAML file."
+    ),
+    click.option("--max-rejects", metavar="SHARE", help="Fail when more were rejected, e.g. 1%."),
+)
+market = _options(
+    click.option("--events", default=200_000, show_default=True, type=click.IntRange(1_000)),
+    click.option("--days", default=30, show_default=True, type=click.IntRange(2)),
+    click.option("--seed", default=1, show_default=True),
+)
+
+
 def _escaped(text: str) -> str:
     return text.replace("[", r"\[")
 
@@ -79,9 +105,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--events", default=200_000, show_default=True, type=click.IntRange(1_000))
-@click.option("--days", default=30, show_default=True, type=click.IntRange(2))
-@click.option("--seed", default=1, show_default=True)
+@market
 @command
 def generate(
     warehouse: Warehouse, out: Path, events: int, days: int, seed: int, as_json: bool
@@ -99,10 +123,7 @@ def generate(
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--stream", help="The stream of all the files; else the nearest folder so named.")
-@click.option("--contract", help="A feed's own layout: the name of one that ships, or a YAML file.")
-@click.option("--max-rejects", metavar="SHARE", help="Fail when more were rejected, e.g. 1%.")
+@logs
 @command
 def load(
     warehouse: Warehouse,
@@ -127,10 +148,7 @@ def build(warehouse: Warehouse, full_refresh: bool, select: tuple[str, ...], as_
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--stream", help="The stream of all the files; else the nearest folder so named.")
-@click.option("--contract", help="A feed's own layout: the name of one that ships, or a YAML file.")
-@click.option("--max-rejects", metavar="SHARE", help="Fail when more were rejected, e.g. 1%.")
+@logs
 @command
 def run(
     warehouse: Warehouse,
@@ -149,9 +167,7 @@ def run(
 
 
 @main.command()
-@click.option("--events", default=200_000, show_default=True, type=click.IntRange(1_000))
-@click.option("--days", default=30, show_default=True, type=click.IntRange(2))
-@click.option("--seed", default=1, show_default=True)
+@market
 @command
 def demo(warehouse: Warehouse, events: int, days: int, seed: int, as_json: bool) -> bool:
     """Make logs, load them, build, test, and show the funnel - in a warehouse of its own."""

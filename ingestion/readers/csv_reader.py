@@ -24,9 +24,9 @@ from ingestion.readers.batch import (
     fault_batch,
     positions_of,
 )
+from ingestion.readers.text import TextReader
 
 SEPARATORS = b",;\t|"
-_BOM = b"\xef\xbb\xbf"
 _QUOTE, _NEWLINE, _RETURN = b'"\n\r'
 
 
@@ -49,40 +49,14 @@ class _Records:
     open_quote: bool  # the record at `used` has a quote that is not closed in this buffer
 
 
-class _CsvReader:
+class _CsvReader(TextReader):
     def __init__(self, pieces: Iterator[bytes]) -> None:
-        self.pieces = pieces
-        self.buffer = b""
-        self.ended = False
-        self.position = 0
-        self.line = 1  # of the buffer's first byte
+        super().__init__(pieces)
         self.separator = SEPARATORS[0]
         self.header: tuple[str, ...] = ()
 
-    def more(self) -> bool:
-        """Add to the buffer, more of it the larger the buffer has grown."""
-        wanted, gathered = max(1, len(self.buffer)), [self.buffer]
-        grown = 0
-        while grown < wanted:
-            piece = next(self.pieces, b"")
-            if not piece:
-                self.ended = True
-                break
-            gathered.append(piece)
-            grown += len(piece)
-        self.buffer = b"".join(gathered)
-        return grown > 0
-
-    def drop(self, count: int) -> None:
-        self.line += self.buffer.count(b"\n", 0, count)
-        self.buffer = self.buffer[count:]
-
     def batches(self) -> Iterator[Batch]:
-        self.more()
-        while len(self.buffer) < len(_BOM) and self.more():
-            pass
-        if self.buffer.startswith(_BOM):
-            self.drop(len(_BOM))
+        self.begin()
         fault = self.read_header()
         if fault is not None:
             yield self.rest(fault, position=0)

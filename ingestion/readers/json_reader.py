@@ -25,12 +25,12 @@ from ingestion.readers.batch import (
     fault_batch,
     positions_of,
 )
+from ingestion.readers.text import TextReader
 
 _SAMPLE_LINES = 1000
 _SAMPLE_BYTES = 64 * 2**20
 VALUE_LIMIT = 64 * 2**20
 _SPACE = b" \t\n\r"
-_BOM = b"\xef\xbb\xbf"
 _QUOTE, _BACKSLASH, _NEWLINE, _RETURN, _COMMA = b'"\\\n\r,'
 _OPEN, _CLOSE = b"[{", b"]}"
 
@@ -55,40 +55,14 @@ def read_json(pieces: Iterator[bytes], connection: duckdb.DuckDBPyConnection) ->
     return _JsonReader(pieces, connection).batches()
 
 
-class _JsonReader:
+class _JsonReader(TextReader):
     def __init__(self, pieces: Iterator[bytes], connection: duckdb.DuckDBPyConnection) -> None:
-        self.pieces = pieces
+        super().__init__(pieces)
         self.connection = connection
-        self.buffer = b""
-        self.ended = False
         self.begins_as_json = False
-        self.position = 0
-        self.line = 1  # of the buffer's first byte
-
-    def more(self) -> bool:
-        """Add the next piece to the buffer, more of it the larger the buffer has grown."""
-        wanted, gathered = max(1, len(self.buffer)), [self.buffer]
-        grown = 0
-        while grown < wanted:
-            piece = next(self.pieces, b"")
-            if not piece:
-                self.ended = True
-                break
-            gathered.append(piece)
-            grown += len(piece)
-        self.buffer = b"".join(gathered)
-        return grown > 0
-
-    def drop(self, count: int) -> None:
-        self.line += self.buffer.count(b"\n", 0, count)
-        self.buffer = self.buffer[count:]
 
     def batches(self) -> Iterator[Batch]:
-        self.more()
-        while len(self.buffer) < len(_BOM) and self.more():
-            pass
-        if self.buffer.startswith(_BOM):
-            self.drop(len(_BOM))
+        self.begin()
         while not self.buffer.strip(_SPACE):
             self.drop(len(self.buffer))
             if not self.more():

@@ -43,24 +43,9 @@ renamed as (
 
 ),
 
--- Of the copies of one event the earliest counts, then the smallest text; of exact copies the one
--- that was loaded first.
 numbered as (
 
-    select
-        *,
-        count(*) over (partition by event_id) as copies,
-        row_number() over (
-            partition by event_id
-            order by
-                event_at,
-                {{ bytewise('event_text') }},
-                _loaded_at,
-                {{ bytewise('_file') }},
-                _position
-        ) as copy_number
-
-    from renamed
+    {{ number_copies('renamed') }}
 
 ),
 

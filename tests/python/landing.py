@@ -208,7 +208,7 @@ def _json(text: Any) -> Any:
 def _plain(value: Any) -> Any:
     """A value of the reference in terms of ``json``."""
     if isinstance(value, reference.Number):
-        return int(value.text) if value.whole and len(value.text) < 4000 else float(value.counts)
+        return int(value.text) if value.whole and len(value.text) < 4000 else float(value.text)
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -236,7 +236,7 @@ def _same(expected: Any, actual: Any) -> bool:
     if isinstance(expected, bool) or isinstance(actual, bool):
         return expected is actual
     if isinstance(expected, float) and isinstance(actual, int | float):
-        return abs(expected - actual) <= 1e-14 * abs(expected)
+        return expected == actual or abs(expected - actual) <= 1e-14 * abs(expected)
     return bool(expected == actual)
 
 
