@@ -24,6 +24,18 @@ exchange_rates as (
 
 ),
 
+-- Apart from the join below: PostgreSQL would hash the impressions without an auction, which are
+-- most of some feeds, into one bucket.
+requested as (
+
+    select impressions.event_id
+
+    from impressions
+    inner join bid_requests
+        on impressions.auction_id = bid_requests.event_id
+
+),
+
 joined as (
 
     select
@@ -32,11 +44,11 @@ joined as (
         campaign_versions.rate,
         price_rates.usd_rate as price_usd_rate,
         campaign_rates.usd_rate as campaign_usd_rate,
-        bid_requests.event_id is not null as has_bid_request
+        requested.event_id is not null as has_bid_request
 
     from impressions
-    left join bid_requests
-        on impressions.auction_id = bid_requests.event_id
+    left join requested
+        on impressions.event_id = requested.event_id
     left join campaign_versions
         on
             impressions.campaign_id = campaign_versions.campaign_id
