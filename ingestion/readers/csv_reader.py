@@ -109,7 +109,7 @@ class _CsvReader(TextReader):
         self.separator = SEPARATORS[counts.index(max(counts))]
         line = raw.removesuffix(b"\n").removesuffix(b"\r") + b"\n"
         found = _one_by_one(line, self.separator, ended=True)
-        if len(found.stray):
+        if len(found.stray) or found.open_quote:
             return "a stray quote in the header"
         names = self.columns(line, found.fields, len(found.fields[0]), 1)
         self.header = tuple(column[0].as_py() for column in names)

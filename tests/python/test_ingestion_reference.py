@@ -496,6 +496,10 @@ CSV_CASES = (
     Case("a header and nothing else", "clicks", "c16.csv", CLICK),
     Case("a header without a line end", "clicks", "c17.csv", CLICK.strip()),
     Case("only empty lines", "clicks", "c18.csv", b"\n\r\n\n", {}, ((0, ..., M, ...),)),
+    Case("stray quotes in the header", "clicks", "c98.csv",
+         b'ts,user"_id,"{""a"": 1]\n1,"2,""3"",4,\n2,3,4\n', {}, ((0, ..., M, ...),)),
+    Case("a stray quote in the header", "clicks", "c99.csv",
+         CLICK.strip() + b',x"\n2024-06-09T12:34:56Z,u,k1,"\n"y"\n', {}, ((0, ..., M, ...),)),
     Case("only a byte-order mark", "conversions", "c19.csv", b"\xef\xbb\xbf", {},
          ((0, ..., M, ...),)),
     Case(
