@@ -514,6 +514,8 @@ def _table(title: str, rows: list[dict[str, Any]]) -> None:
 def _show_next(warehouse: Warehouse, seconds: float) -> None:
     path = os.path.relpath(warehouse.path) if warehouse.path else ""
     console.out.print(f"Done in {seconds:.0f} s. The warehouse is {path}. Next:")
+    if shutil.which("adx") is None:
+        console.out.print(f"  source {os.path.relpath(sys.prefix)}/bin/activate")
     for line in (
         f"export ADX_DUCKDB_PATH={path}   # look at the demo with these",
         "adx status                     # what is loaded, how fresh, what was rejected",

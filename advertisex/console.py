@@ -25,7 +25,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     ]
     shown = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for index in filled:
-        numeric = all(isinstance(row[index], int | float | Decimal | None) for row in found)
+        numeric = all(_is_number(row[index]) for row in found)
         shown.add_column(
             columns[index],
             justify="right" if numeric else "left",
@@ -37,6 +37,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         shown.add_row(*(text(row[index]) for index in filled))
     out.print(shown)
     out.print()
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, str):
+        return not value or value.endswith("%")
+    return isinstance(value, int | float | Decimal | None)
 
 
 def text(value: object) -> str:
