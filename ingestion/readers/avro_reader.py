@@ -30,6 +30,7 @@ from ingestion.readers.batch import RAW_LIMIT, Batch, Layout, fault_batch
 MAGIC = b"Obj\x01"
 _SYNC_SIZE = 16
 _BATCH_RECORDS = 50_000
+_BLOCK_LIMIT = 256 * 2**20  # a block that says it is larger is damaged
 _LAYOUT = Layout(exact_fractions=True)
 _METADATA = fastavro.parse_schema({"type": "map", "values": "bytes"})
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -124,28 +125,27 @@ class _AvroReader:
         return decode, sync
 
     def read_block(self, decode: Callable[[int, bytes], list[Any]], sync: bytes) -> None:
-        begin = self.at
         self.have(20)
         count, after_count = _read_long(self.buffer, self.at)
-        size, start = _read_long(self.buffer, after_count) if after_count else (0, 0)
-        if start and count is not None and size is not None and count >= 0 and size >= 0:
+        size, start = _read_long(self.buffer, after_count) if after_count else (None, 0)
+        if count is not None and size is not None and count >= 0 and 0 <= size <= _BLOCK_LIMIT:
             head = start - self.at
             if self.have(head + size + _SYNC_SIZE):
                 begin = self.at
                 start = begin + head
                 end = start + size
                 if self.buffer[end : end + _SYNC_SIZE] == sync:
-                    self.at = end + _SYNC_SIZE
                     data = bytes(self.buffer[start:end])
                     try:
                         records = decode(count, data) if data or count else []
                     except _Damage as damage:
-                        block = bytes(self.buffer[begin : self.at])
-                        self.damaged(block, f"{count} records declared; {damage}")
+                        self.skip_to(sync, f"{count} records declared; {damage}")
                     else:
+                        self.at = end + _SYNC_SIZE
                         self.documents(records)
                     return
-        self.skip_to(sync, f"{count} records declared" if count is not None else "no block header")
+        what = f"{count} records declared" if count is not None else "no block header"
+        self.skip_to(sync, f"{what}; its sync marker is elsewhere")
 
     def skip_to(self, sync: bytes, what: str) -> None:
         """One rejected record from here to past the next sync marker, or to the file's end."""
@@ -158,7 +158,7 @@ class _AvroReader:
                 return
             searched = self.at + max(0, done - _SYNC_SIZE)
         end = found + _SYNC_SIZE
-        self.damaged(bytes(self.buffer[self.at : end]), f"{what}; its sync marker is elsewhere")
+        self.damaged(bytes(self.buffer[self.at : end]), what)
         self.at = end
 
     def damaged(self, block: bytes, what: str) -> None:
