@@ -36,7 +36,6 @@ TimeStyle = Literal[
     "micros", "millis", "seconds",
 ]  # fmt: skip
 SEPARATORS = {"comma": b",", "semicolon": b";", "tab": b"\t", "pipe": b"|"}
-CODECS = ("null", "deflate", "snappy", "zstandard", "bzip2", "xz")
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -95,12 +94,3 @@ def _decoded(value: bytes) -> str | None:
 
 def positions_of(buffer: bytes, byte: int) -> Offsets:
     return np.flatnonzero(np.frombuffer(buffer, np.uint8) == byte).astype(np.int64)
-
-
-def with_faults(batch: Batch, faults: Sequence[str | None]) -> Batch:
-    return replace(
-        batch,
-        table=batch.table.set_column(
-            batch.table.schema.get_field_index("fault"), "fault", pa.array(faults, pa.string())
-        ),
-    )

@@ -56,14 +56,6 @@ def warehouse(request: pytest.FixtureRequest, make_warehouse: MakeWarehouse) -> 
     return make_warehouse(request.param)
 
 
-@pytest.fixture
-def postgres_env(postgres_server: PostgresServer) -> Iterator[dict[str, str]]:
-    """The PG* variables of an empty database, dropped after the test."""
-    env = postgres_server.database()
-    yield env
-    postgres_server.drop(env["PGDATABASE"])
-
-
 @pytest.fixture(scope="session")
 def seeds() -> Seeds:
     """The project's seeds."""

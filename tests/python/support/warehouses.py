@@ -225,10 +225,6 @@ class PostgresServer:
             "PGDATABASE": name,
         }
 
-    def drop(self, name: str) -> None:
-        """Drop a database that is no longer needed."""
-        self._execute(f"drop database if exists {name} with (force)")
-
     def stop(self) -> None:
         """Stop the server and remove its folder."""
         self._server.cleanup()
