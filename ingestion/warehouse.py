@@ -49,6 +49,10 @@ class Warehouse:
             return dlt.destinations.duckdb(
                 DuckDbCredentials(str(self.path), global_config=settings)
             )
+        from dlt.destinations.impl.postgres.postgres import PostgresParquetCopyJob
+
+        # Still one transaction a file, but not the whole file in memory.
+        PostgresParquetCopyJob._ingest_per_rowgroup = True
         return dlt.destinations.postgres(_postgres_url())
 
     @contextmanager
