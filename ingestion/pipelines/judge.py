@@ -6,7 +6,6 @@ judged together: rows wait, with the number of their file, until there are enoug
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from ingestion import contract as contracts
 from ingestion.contract import Contract, Router
 from ingestion.pipelines import raw
 from ingestion.pipelines.spool import Spool
-from ingestion.readers.batch import Batch, Layout
+from ingestion.readers.batch import Batch, Layout, kept_text
 
 _ROWS = 100_000
 _BYTES = 48 * 2**20
@@ -125,7 +124,7 @@ class Judge:
         files = self._files(records)
         for file, reason in zip(files.to_pylist(), reasons, strict=True):
             self.rejected[file][reason] += 1
-        texts = [_raw_text(value) for value in records["raw"].to_pylist()]
+        texts = [kept_text(value) for value in records["raw"].to_pylist()]
         columns = [
             self._every(stream, pa.string(), records),
             files,
@@ -154,13 +153,3 @@ def _stream(name: str) -> Contract:
     found = contracts.streams()[name]
     assert isinstance(found, Contract)
     return found
-
-
-def _raw_text(record: bytes) -> str:
-    """A record's bytes as text; `base64:…` when they are not UTF-8 or hold a NUL."""
-    if b"\0" not in record:
-        try:
-            return record.decode()
-        except UnicodeDecodeError:
-            pass
-    return "base64:" + base64.b64encode(record).decode()

@@ -71,6 +71,11 @@ def tables() -> dict[str, pa.Schema]:
     return {**found, REJECTED: REJECTED_SCHEMA, LOADED: LOADED_SCHEMA}
 
 
+def file_column(table: str) -> str:
+    """The column that names the file from which a row came."""
+    return "file" if table in (REJECTED, LOADED) else "_file"
+
+
 def load_column(table: str) -> str:
     """The column that holds the id of the load which wrote a row."""
     return "load_id" if table == LOADED else "_dlt_load_id"

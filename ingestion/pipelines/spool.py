@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ingestion.pipelines import raw
+
 
 class Spool:
     """Parquet files in `folder`, one a table, written as batches come.
@@ -34,7 +36,7 @@ class Spool:
         for table, writer in list(self._writers.items()):
             writer.close()
             path, kept = self.folder / f"{table}.parquet", self.folder / f"{table}.kept"
-            column = "file" if table == "rejected_records" else "_file"
+            column = raw.file_column(table)
             # Parquet cannot be appended to: the writer that keeps the rest stays open.
             self._writers[table] = pq.ParquetWriter(kept, writer.schema)
             self._rows[table] = 0

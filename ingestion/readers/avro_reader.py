@@ -6,7 +6,6 @@ fastavro decodes each block in one call, as the items of an Avro array.
 
 from __future__ import annotations
 
-import base64
 import bz2
 import datetime as dt
 import io
@@ -25,7 +24,7 @@ import pyarrow as pa
 from backports import zstd
 from fastavro.read import LOGICAL_READERS
 
-from ingestion.readers.batch import RAW_LIMIT, Batch, Layout, fault_batch
+from ingestion.readers.batch import RAW_LIMIT, Batch, Layout, fault_batch, kept_text, shortened
 
 MAGIC = b"Obj\x01"
 _SYNC_SIZE = 16
@@ -163,10 +162,7 @@ class _AvroReader:
 
     def damaged(self, block: bytes, what: str) -> None:
         self.position += 1
-        detail = f"a damaged Avro block: {what}"
-        if len(block) > RAW_LIMIT:
-            detail += f"; {len(block)} bytes, of which the first are kept"
-        self.rows.append((self.position, block[:RAW_LIMIT], detail, None))
+        self.rows.append((self.position, *shortened(block, f"a damaged Avro block: {what}"), None))
 
     def documents(self, records: list[Any]) -> None:
         for record in records:
@@ -353,12 +349,4 @@ def _readable(schema: Any) -> Any:
 
 
 def _bytes_as_text(value: Any) -> str:
-    if not isinstance(value, bytes):
-        return str(value)
-    try:
-        text = value.decode()
-        if "\0" not in text:
-            return text
-    except UnicodeDecodeError:
-        pass
-    return "base64:" + base64.b64encode(value).decode()
+    return kept_text(value) if isinstance(value, bytes) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,9 +47,7 @@ def fault_batch(
     raw: bytes, fault: str, *, position: int, line: int | None, total: int | None = None
 ) -> Batch:
     """One malformed record. `total` is its full size in bytes when `raw` is only its beginning."""
-    size = len(raw) if total is None else total
-    if size > RAW_LIMIT:
-        raw, fault = raw[:RAW_LIMIT], f"{fault}; {size} bytes, of which the first are kept"
+    raw, fault = shortened(raw, fault, total)
     table = pa.table(
         {
             "position": pa.array([position], pa.int64()),
@@ -59,6 +58,22 @@ def fault_batch(
         }
     )
     return Batch(table, DOCUMENTS)
+
+
+def shortened(raw: bytes, fault: str, total: int | None = None) -> tuple[bytes, str]:
+    """What is kept of a faulty record of `total` bytes, and its fault, which says so if less."""
+    size = len(raw) if total is None else total
+    if size <= RAW_LIMIT:
+        return raw, fault
+    return raw[:RAW_LIMIT], f"{fault}; {size} bytes, of which the first are kept"
+
+
+def kept_text(value: bytes) -> str:
+    """Bytes as text; `base64:…` when they are not UTF-8 or hold a NUL (semantics section 2)."""
+    text = _decoded(value)
+    if text is None or "\0" in text:
+        return "base64:" + base64.b64encode(value).decode()
+    return text
 
 
 def cut(buffer: bytes, starts: Offsets, ends: Offsets) -> pa.Array:
@@ -93,4 +108,5 @@ def _decoded(value: bytes) -> str | None:
 
 
 def positions_of(buffer: bytes, byte: int) -> Offsets:
+    """Where the byte stands in the buffer, in order."""
     return np.flatnonzero(np.frombuffer(buffer, np.uint8) == byte).astype(np.int64)

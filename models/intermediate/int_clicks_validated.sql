@@ -6,33 +6,9 @@ clicks as (
 
 ),
 
-creative_versions as (
-
-    select * from {{ ref('int_creatives_versioned') }}
-
-),
-
-user_agents as (
-
-    select * from {{ ref('int_user_agents_classified') }}
-
-),
-
 assigned as (
 
-    select
-        clicks.*,
-        coalesce(clicks.ad_campaign_id, creative_versions.campaign_id, 'unknown') as campaign_id,
-        coalesce(user_agents.is_crawler, false) as is_crawler
-
-    from clicks
-    left join creative_versions
-        on
-            clicks.creative_id = creative_versions.creative_id
-            and clicks.event_at >= creative_versions.holds_from
-            and clicks.event_at < creative_versions.holds_until
-    left join user_agents
-        on clicks.user_agent = user_agents.user_agent
+    {{ resolve_campaigns('clicks') }}
 
 ),
 

@@ -30,59 +30,59 @@ rejected_records as (
 
 ),
 
-accepted_records as (
+raw_records as (
 
     select
         'impressions' as stream,
-        cast(_loaded_at as date) as date,
-        count(*) as accepted
+        _loaded_at
     from {{ source('adserver', 'impressions') }}
-    group by cast(_loaded_at as date)
 
     union all
 
     select
         'clicks' as stream,
-        cast(_loaded_at as date) as date,
-        count(*) as accepted
+        _loaded_at
     from {{ source('tracker', 'clicks') }}
-    group by cast(_loaded_at as date)
 
     union all
 
     select
         'conversions' as stream,
-        cast(_loaded_at as date) as date,
-        count(*) as accepted
+        _loaded_at
     from {{ source('tracker', 'conversions') }}
-    group by cast(_loaded_at as date)
 
     union all
 
     select
         'bid_requests' as stream,
-        cast(_loaded_at as date) as date,
-        count(*) as accepted
+        _loaded_at
     from {{ source('exchange', 'bid_requests') }}
-    group by cast(_loaded_at as date)
 
     union all
 
     select
         'campaigns' as stream,
-        cast(_loaded_at as date) as date,
-        count(*) as accepted
+        _loaded_at
     from {{ source('campaign_manager', 'campaigns') }}
-    group by cast(_loaded_at as date)
 
     union all
 
     select
         'creatives' as stream,
+        _loaded_at
+    from {{ source('campaign_manager', 'creatives') }}
+
+),
+
+accepted_records as (
+
+    select
+        stream,
         cast(_loaded_at as date) as date,
         count(*) as accepted
-    from {{ source('campaign_manager', 'creatives') }}
-    group by cast(_loaded_at as date)
+
+    from raw_records
+    group by stream, cast(_loaded_at as date)
 
 ),
 
