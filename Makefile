@@ -22,7 +22,7 @@ lint: setup ## sqlfluff, ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	ADX_DUCKDB_PATH=:memory: $(BIN)/sqlfluff lint --disable-progress-bar models tests
+	ADX_DUCKDB_PATH=:memory: $(BIN)/sqlfluff lint --disable-progress-bar models tests/*.sql
 
 pytest: setup ## The tests; they start their own PostgreSQL and run dbt build on both engines
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
