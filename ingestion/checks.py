@@ -39,10 +39,10 @@ _FAR = 10**17  # microseconds: the year 5138, past every load
 class Judgement:
     """The statements for one contract over the relation `batch`.
 
-    `sql` yields one row a record of the stream without a reader's fault: `file`, `position`,
-    `line`, `raw`, `reason`, `detail`, then the columns of the raw table that are the contract's:
-    its fields, `extra`, and the identity and text. It reads the DuckDB variable `load_time`
-    (microseconds since 1970, UTC).
+    `sql` yields one row a record of the stream: `record` (its number in the batch), `reason`,
+    `detail`, then the columns of the raw table that are the contract's: its fields, `extra`, and
+    `text_md5`, the identity of an event without an id of its own (a reference: `version_text`). It reads the DuckDB variable `load_time` (microseconds
+    since 1970, UTC).
     """
 
     stream: str
@@ -168,15 +168,17 @@ class _Cells:
     def kind(self, path: FieldPath) -> str:
         if self.layout.columns is None:
             return f"kinds[{self.paths.index(path) + 1}]"
-        return "'VARCHAR'"
+        if self.layout.kinds is None:
+            return "'VARCHAR'"
+        return _quote(self.layout.kinds[self.column_of[column_name(path.text)]])
 
     def source(self) -> str:
         if self.layout.columns is not None:
-            return "select * from batch where fault is null"
+            return "select * from batch"
         paths = "[" + ", ".join(_quote(_json_path(path)) for path in self.paths) + "]"
         return (
             f"select *, json_extract_string(document, {paths}) as texts,"
-            f" json_type(document, {paths}) as kinds from batch where fault is null"
+            f" json_type(document, {paths}) as kinds from batch"
         )
 
 
@@ -185,16 +187,11 @@ def _judgement(contract: Contract, layout: Layout, route: tuple[Router, str] | N
     paths = [path for field in contract.fields for path in field.sources]
     cells = _Cells(layout, paths + (list(route[0].by) if route else []))
     fields = contract.fields
-    text = f"concat_ws(chr({UNIT_SEPARATOR}), {', '.join(map(_as_text, _text_fields(contract)))})"
-    if contract.reference:
-        keys = f"{text} as version_text"
-    else:
-        keys = f"coalesce({_v(contract.identity)}, md5(event_text)) as event_id"
     sql = f"""
 with cells as ({cells.source()}),
 trimmed as (select {cells.trimmed()} from cells),
 picked as (
-    select file, position, line, raw, {_extra(contract, cells)} as extra,
+    select record, {_extra(contract, cells)} as extra,
         {_each(fields, lambda field: _pick(field, cells))}
     from trimmed
     {_where(route, cells)}
@@ -206,12 +203,11 @@ numbered as (
 split as (select *, {_each(fields, _split)} from numbered),
 timed as (select *, {_each(fields, _time)} from split),
 parsed as (select *, {_each(fields, _value)} from timed),
-judged as (select *, {_reason(fields)} as reason from parsed),
-texts as (select *, {"null" if contract.reference else text} as event_text from judged)
-select file, position, line, raw, reason, {_detail(fields)} as detail,
+judged as (select *, {_reason(fields)} as reason from parsed)
+select record, reason, {_detail(fields)} as detail,
     {", ".join(f'{_v(field.name)} as "{field.name}"' for field in fields)},
-    extra, {keys}{"" if contract.reference else ", event_text"}
-from texts
+    extra, {_identity(contract, _v)}
+from judged
 """
     return Judgement(contract.stream, sql)
 
@@ -255,7 +251,7 @@ def _us(name: str) -> str:
     return f'"{name} us"'
 
 
-def _v(name: str | None) -> str:
+def _v(name: str) -> str:
     """The parsed value."""
     return f'"{name} value"'
 
@@ -505,12 +501,37 @@ def _detail(fields: Sequence[Field]) -> str:
     return f"case split_part(reason, ':', 2) {found} end"
 
 
-def _text_fields(contract: Contract) -> list[Field]:
-    return [field for field in contract.fields if field.type != "json"]
+def extra_sql(contract: Contract, layout: Layout) -> str:
+    """What the contract does not name, as the column `extra` over the relation `batch`."""
+    cells = _Cells(layout, [path for field in contract.fields for path in field.sources])
+    return f"""
+with cells as ({cells.source()}), trimmed as (select {cells.trimmed()} from cells)
+select {_extra(contract, cells)} as extra from trimmed
+"""
 
 
-def _as_text(field: Field) -> str:
-    value = _v(field.name)
+def identity_sql(contract: Contract) -> str:
+    """The identity over a relation `batch` of parsed values, a column a field (section 3)."""
+    return f"select {_identity(contract, quoted)} from batch"
+
+
+def _identity(contract: Contract, column: Callable[[str], str]) -> str:
+    texts = [
+        _as_text(field, column(field.name)) for field in contract.fields if field.type != "json"
+    ]
+    separator = f"chr({UNIT_SEPARATOR})"
+    text = f"concat_ws({separator}, {', '.join(texts)})" if texts else "''"
+    if contract.identity is None:
+        return f"{text} as version_text"
+    return f"case when {column(contract.identity)} is null then md5({text}) end as text_md5"
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _as_text(field: Field, value: str) -> str:
     if field.type == "timestamp":
         value = f"strftime({value}, '%Y-%m-%dT%H:%M:%S.%fZ')"
     return f"coalesce({value}::varchar, '')"

@@ -39,21 +39,25 @@ class Warehouse:
         return f"postgres://{server['host']}:{server['port']}/{server['dbname']}"
 
     def destination(self) -> Destination[Any, Any]:
+        """The warehouse as dlt knows it."""
         import dlt
 
         if self.path is not None:
-            from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
-
-            # DuckDB takes four fifths of the machine if it may; a load needs no more than this.
-            settings = {"memory_limit": _LOAD_MEMORY, "preserve_insertion_order": False}
-            return dlt.destinations.duckdb(
-                DuckDbCredentials(str(self.path), global_config=settings)
-            )
-        from dlt.destinations.impl.postgres.postgres import PostgresParquetCopyJob
-
-        # Still one transaction a file, but not the whole file in memory.
-        PostgresParquetCopyJob._ingest_per_rowgroup = True
+            return dlt.destinations.duckdb(str(self.path))
         return dlt.destinations.postgres(_postgres_url())
+
+    def for_loading(self) -> Any:
+        """A connection for one large transaction: DuckDB's own, or ADBC's of PostgreSQL."""
+        if self.path is None:
+            from adbc_driver_postgresql import dbapi
+
+            return dbapi.connect(_postgres_url())
+        connection = self._duckdb(read_only=False)
+        # DuckDB takes four fifths of the machine if it may; a load needs no more than this.
+        connection.execute(f"set memory_limit = '{_LOAD_MEMORY}'")
+        connection.execute("set enable_progress_bar = false")
+        connection.execute("set threads = 1")  # more of them cut a piece into smaller row groups
+        return connection
 
     @contextmanager
     def connect(self, *, read_only: bool = False) -> Iterator[Any]:

@@ -1,16 +1,12 @@
-"""Log files → the raw schema, in one dlt load (semantics sections 1 and 2).
+"""Log files → the raw schema, in one transaction (semantics sections 1 and 2).
 
-A file goes through reader → contract → spool in batches; dlt then loads the spool's Parquet
-files as one package. What a load that died has left behind is wiped before the next one, so that
-a second run gives what an undisturbed first one would have given.
+A file goes through reader → contract → warehouse in batches. Nothing counts before all files of
+the run are there, so that a second run after a death at any moment gives what an undisturbed
+first one would have given.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import os
-import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,17 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import adbc_driver_manager
 import duckdb
 import pyarrow as pa
 
-from ingestion import checks
 from ingestion import contract as contracts
 from ingestion.contract import Contract, Router
 from ingestion.discovery import Candidate, Problem, find_files, no_stream, usual_format
 from ingestion.errors import UserError, WrongUsage
 from ingestion.pipelines import raw
 from ingestion.pipelines.judge import Judge
-from ingestion.pipelines.spool import Spool
+from ingestion.pipelines.schema import ensure_tables
+from ingestion.pipelines.writers import Load, Writer, open_writer, record_load
 from ingestion.readers.avro_reader import MAGIC, read_avro
 from ingestion.readers.batch import Batch, fault_batch
 from ingestion.readers.csv_reader import read_csv
@@ -75,6 +72,8 @@ class LoadReport:
 
 
 Progress = Callable[[Path, int, int], None]
+
+_JUDGE_MEMORY = "256MB"
 
 
 def load_files(
@@ -130,7 +129,7 @@ class _Unreadable(Exception):
 
 
 class _Load:
-    """One run over the files found: judged into a spool, loaded by dlt as one package."""
+    """One run over the files found: judged and written as one load."""
 
     def __init__(
         self,
@@ -144,111 +143,34 @@ class _Load:
         self.progress = progress
         self.total = total
         self.results: list[FileResult] = []
-        self.loaded: list[dict[str, Any]] = []
         self.done = 0
         self.known: dict[str, dict[int, set[str]]] = {}
-        self.loaded_at = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-        self.load_id = ""
-        self.connection = duckdb.connect()
-        checks.register(self.connection)
-        epoch = dt.datetime(1970, 1, 1)
-        microseconds = (self.loaded_at - epoch) // dt.timedelta(microseconds=1)
-        self.connection.execute(f"set variable load_time = {microseconds}")
+        self.load = Load.now()
+        self.connection = duckdb.connect(config={"memory_limit": _JUDGE_MEMORY})
         self.connection.execute("set enable_progress_bar = false")
 
     def run(self, candidates: list[Candidate]) -> str | None:
-        missing = self._prepare()
+        schema_version = ensure_tables(self.warehouse)
+        with self.warehouse.connect() as connection:
+            sql = f"select stream, size, content_hash from {RAW}.{raw.LOADED}"
+            for stream, size, digest in rows(connection, sql):
+                self._remember(stream, size, digest)
         candidates = [found for found in candidates if not self._skipped(found)]
-        if not candidates and not missing:
+        if not candidates:
             return None
-        folder = self._working_folder()
         try:
-            return self._load(candidates, missing, folder)
+            writer = open_writer(self.warehouse, self.load)
+            try:
+                return self._load(candidates, writer, schema_version)
+            finally:
+                writer.close()
+        except (duckdb.Error, adbc_driver_manager.Error, OSError) as error:
+            raise self._load_problem(error) from None
         finally:
             self.connection.close()
-            shutil.rmtree(folder, ignore_errors=True)
 
-    def _prepare(self) -> set[str]:
-        """Wipe what unfinished loads left, read which contents are known; the tables to make."""
-        wanted = set(raw.tables())
-        with self.warehouse.connect() as connection:
-            there = self.warehouse.tables(connection)
-            if "_dlt_loads" in there:
-                for table in sorted(wanted & there):
-                    column = raw.load_column(table)
-                    rows_sql = (
-                        f"delete from {RAW}.{table} where {column} not in"
-                        f" (select load_id from {RAW}._dlt_loads where status = 0)"
-                    )
-                    rows(connection, rows_sql)
-                connection.commit()
-            if raw.LOADED in there:
-                sql = f"select stream, size, content_hash from {RAW}.{raw.LOADED}"
-                for stream, size, digest in rows(connection, sql):
-                    self._remember(stream, size, digest)
-        return wanted - there
-
-    def _working_folder(self) -> Path:
-        if self.warehouse.path is None:
-            return Path(tempfile.mkdtemp(prefix="adx-load-"))
-        # Beside the warehouse, where there is room for its data; its lock makes the name ours.
-        folder = self.warehouse.path.with_name(f".{self.warehouse.path.name}.loading")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return folder
-
-    def _load(self, candidates: list[Candidate], missing: set[str], folder: Path) -> str | None:
-        os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
-        os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")
-        import dlt
-        from dlt.common.exceptions import DltException
-        from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
-        from dlt.common.schema.utils import new_table
-
-        spooled: dict[str, tuple[Path, int]] = {}
-
-        def rows_of(table: str) -> Iterator[Any]:
-            if not self.load_id:  # whichever table dlt asks for first has all files judged
-                self.load_id = dlt.current.load_package_state()["load_id"]
-                spooled.update(self._judge_all(candidates, folder))
-            if table in spooled:
-                path, count = spooled[table]
-                yield dlt.mark.with_file_import(str(path), "parquet", count)
-
-        schema = dlt.Schema("advertisex")
-        for table, columns in raw.tables().items():
-            described = list(py_arrow_to_table_schema_columns(columns).values())
-            schema.update_table(new_table(table, columns=described, write_disposition="append"))
-
-        @dlt.source(schema=schema)
-        def logs() -> Any:
-            return [dlt.resource(rows_of(table), name=table) for table in raw.tables()]
-
-        pipeline = dlt.pipeline(
-            "advertisex",
-            pipelines_dir=str(folder / "dlt"),
-            destination=self.warehouse.destination(),
-            dataset_name=RAW,
-        )
-        try:
-            pipeline.extract(logs(), loader_file_format="parquet")
-            pipeline.normalize()
-            if missing:  # a load makes only the tables that it has rows for
-                pipeline.sync_schema()
-            pipeline.load()
-        except DltException as error:
-            cause: BaseException = error
-            while (deeper := getattr(cause, "exception", None) or cause.__cause__) is not None:
-                cause = deeper
-            if isinstance(cause, UserError):
-                raise cause from None
-            raise self._load_problem(cause) from None
-        return self.load_id if self.loaded else None
-
-    def _judge_all(self, candidates: list[Candidate], folder: Path) -> dict[str, tuple[Path, int]]:
-        """All files into the spool; the finished Parquet files with their row counts, by table."""
-        spool = Spool(folder)
-        judge = Judge(self.connection, spool, self.loaded_at, self.load_id)
+    def _load(self, candidates: list[Candidate], writer: Writer, schema_version: str) -> str | None:
+        judge = Judge(self.connection, writer, self.load)
         loaded: list[_Loaded] = []
         for candidate in candidates:
             if self._skipped(candidate):  # its like came earlier in this very run
@@ -260,7 +182,7 @@ class _Load:
             loaded.append(outcome)
             self._step(candidate.path)
         judge.finish()
-        self.loaded = [self._row(file, judge) for file in loaded]
+        table = [self._row(file, judge) for file in loaded]
         for file in loaded:
             self.results.append(
                 FileResult(
@@ -272,9 +194,12 @@ class _Load:
                     file.seconds,
                 )
             )
-        if self.loaded:
-            spool.write(raw.LOADED, pa.Table.from_pylist(self.loaded, raw.LOADED_SCHEMA))
-        return spool.close()
+        if not table:
+            return None
+        writer.write(raw.LOADED, pa.Table.from_pylist(table))
+        record_load(writer, self.load, schema_version)
+        writer.commit()
+        return self.load.id
 
     def _row(self, file: _Loaded, judge: Judge) -> dict[str, Any]:
         """The file's row of `loaded_files`."""
@@ -293,8 +218,6 @@ class _Load:
             "records_read": file.records,
             "accepted": accepted,
             "rejected": rejected,
-            "load_id": self.load_id,
-            "loaded_at": self.loaded_at,
         }
 
     def _load_problem(self, cause: BaseException) -> UserError:

@@ -1,16 +1,18 @@
-"""Batches of many files → accepted and rejected rows in the spool.
+"""Batches of many files → accepted and rejected rows, on their way into the warehouse.
 
-DuckDB plans one statement for a contract and a layout in tens of milliseconds, so small files are
-judged together: rows wait, with the number of their file, until there are enough of them.
+Planning a statement takes DuckDB milliseconds, so records wait, with the number of their file,
+until there are enough of them: first all of a contract and a layout, then those that are in doubt.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,135 +20,221 @@ from ingestion import checks
 from ingestion import contract as contracts
 from ingestion.contract import Contract, Router
 from ingestion.pipelines import raw
-from ingestion.pipelines.spool import Spool
+from ingestion.pipelines.writers import Load, Writer, discard
+from ingestion.plain import Plain
 from ingestion.readers.batch import Batch, Layout, kept_text
+from ingestion.readers.json_reader import document_faults
 
 _ROWS = 100_000
-_BYTES = 48 * 2**20
+_BYTES = 40 * 2**20
 
 
 @dataclass
 class _Waiting:
-    """Batches of one contract and layout."""
+    """Records of one contract and layout."""
 
-    tables: list[pa.Table] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
     rows: int = 0
     size: int = 0
 
+    def add(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        self.rows += batch.table.num_rows
+        self.size += batch.table.nbytes
+
+    @property
+    def full(self) -> bool:
+        return self.rows >= _ROWS or self.size >= _BYTES
+
+    def together(self) -> Batch:
+        """All of them as one batch."""
+        first = self.batches[0]
+        if len(self.batches) == 1:
+            return first
+        begins = np.cumsum([0, *(batch.table.num_rows for batch in self.batches)])
+
+        def bytes_of(numbers: Sequence[int]) -> list[bytes]:
+            owners = np.searchsorted(begins, numbers, side="right") - 1
+            return [
+                self.batches[owner].raw([number - int(begins[owner])])[0]
+                for number, owner in zip(numbers, owners.tolist(), strict=True)
+            ]
+
+        table = pa.concat_tables([batch.table for batch in self.batches])
+        return Batch(table.combine_chunks(), first.layout, bytes_of)
+
 
 class Judge:
-    """Counts by file what it puts into the spool: `accepted`, and `rejected` by reason."""
+    """Counts by file what it hands to the writer: `accepted`, and `rejected` by reason."""
 
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
-        spool: Spool,
-        loaded_at: dt.datetime,
-        load_id: str,
+        writer: Writer,
+        load: Load,
     ) -> None:
         self.connection = connection
-        self.spool = spool
-        self.loaded_at = loaded_at
-        self.load_id = load_id
+        self.writer = writer
+        self.load = load
+        load_time = (load.at - dt.datetime(1970, 1, 1)) // dt.timedelta(microseconds=1)
+        checks.register(connection)
+        connection.execute(f"set variable load_time = {load_time}")
+        self.plain = Plain(connection, load_time)
         self.accepted: Counter[str] = Counter()
         self.rejected: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.files: list[str] = []
         self.waiting: dict[tuple[Contract | Router, Layout], _Waiting] = {}
+        self.doubtful: dict[tuple[Contract | Router, Layout], _Waiting] = {}
 
     def add(self, file: str, contract: Contract | Router, batch: Batch) -> None:
         """Take a file's next records."""
         if not self.files or self.files[-1] != file:
             self.files.append(file)
-        table = batch.table.append_column(
-            "file", pa.repeat(pa.scalar(len(self.files) - 1, pa.int32()), batch.table.num_rows)
-        )
-        faulty = pc.is_valid(table["fault"])
-        faults = table.filter(faulty)
-        if faults.num_rows:
-            self._reject(contract.stream, faults, ["malformed"] * faults.num_rows, faults["fault"])
-            table = table.filter(pc.invert(faulty))
-        if not table.num_rows:
+        count = batch.table.num_rows
+        number = pa.repeat(pa.scalar(len(self.files) - 1, pa.int32()), count)
+        batch = Batch(batch.table.append_column("file", number), batch.layout, batch.raw)
+        if batch.table["fault"].null_count < count:
+            faulty = pc.is_valid(batch.table["fault"])
+            faults = _some(batch, faulty)
+            self._reject(contract.stream, faults, faults.table["fault"], None)
+            batch = _some(batch, pc.invert(faulty))
+        if not batch.table.num_rows:
             return
         waiting = self.waiting.setdefault((contract, batch.layout), _Waiting())
-        waiting.tables.append(table)
-        waiting.rows += table.num_rows
-        waiting.size += table.nbytes
-        total = sum(found.size for found in self.waiting.values())
-        if waiting.rows >= _ROWS or waiting.size >= _BYTES:
-            self._judge(contract, batch.layout)
-        elif total >= 2 * _BYTES:
-            self.finish()
+        waiting.add(batch)
+        if waiting.full:
+            self._sort(contract, batch.layout)
+        elif sum(found.size for found in self.waiting.values()) >= 2 * _BYTES:
+            self._sort_all()
 
     def discard(self, file: str) -> None:
-        """Forget all that came from a file."""
+        """Take back everything of a file that turned out not to be readable to its end."""
         self.finish()
-        self.spool.discard(file)
         self.accepted.pop(file, None)
         self.rejected.pop(file, None)
+        discard(self.writer, file, self.load)
 
     def finish(self) -> None:
-        """Judge whatever still waits."""
+        """Judge what still waits."""
+        self._sort_all()
+        for contract, layout in list(self.doubtful):
+            self._judge(contract, layout)
+
+    def _sort_all(self) -> None:
         for contract, layout in list(self.waiting):
+            self._sort(contract, layout)
+
+    def _sort(self, contract: Contract | Router, layout: Layout) -> None:
+        """Accept the plain records; the others wait for the contract's SQL."""
+        batch = self.waiting.pop((contract, layout)).together()
+        if isinstance(contract, Contract):
+            schema = raw.stream_schema(contract)
+            typed = self.plain.typed(contract, layout, batch.table, schema)
+            if typed is not None and typed.sure.any():
+                sure = pa.array(typed.sure)
+                columns = pa.table(typed.columns)
+                if typed.sure.all():
+                    self._accept(contract, columns, batch.table)
+                    return
+                self._accept(contract, columns.filter(sure), batch.table.filter(sure))
+                batch = _some(batch, pc.invert(sure))
+        # Few records out of many batches may wait for long: without the batches that they are of.
+        kept = batch.raw(range(batch.table.num_rows))
+        waiting = self.doubtful.setdefault((contract, layout), _Waiting())
+        waiting.add(Batch(batch.table, layout, lambda numbers: [kept[index] for index in numbers]))
+        if waiting.full:
             self._judge(contract, layout)
 
     def _judge(self, contract: Contract | Router, layout: Layout) -> None:
-        waiting = self.waiting.pop((contract, layout))
-        batch = self.connection.from_arrow(pa.concat_tables(waiting.tables))
+        batch = self.doubtful.pop((contract, layout)).together()
+        if layout.unchecked:
+            faults = document_faults(batch.table["document"].combine_chunks(), self.connection)
+            if faults.null_count < len(faults):
+                faulty = _some(batch, faults.is_valid())
+                self._reject(contract.stream, faulty, faults.drop_null(), None)
+                batch = _some(batch, faults.is_null())
+        records = pa.array(np.arange(batch.table.num_rows, dtype=np.int64))
+        relation = self.connection.from_arrow(batch.table.append_column("record", records))
         for judgement in checks.judgements(contract, _stream, layout):
-            judged = batch.query("batch", judgement.sql).to_arrow_table()
+            judged = relation.query("batch", judgement.sql).to_arrow_table()
             good = pc.is_null(judged["reason"])
-            self._accept(_stream(judgement.stream), judged.filter(good))
+            accepted = judged.filter(good)
+            stream = _stream(judgement.stream)
+            self._accept(stream, accepted, batch.table.take(accepted["record"]))
             bad = judged.filter(pc.invert(good))
-            self._reject(judgement.stream, bad, bad["reason"].to_pylist(), bad["detail"])
+            if bad.num_rows:
+                rejected = _some(batch, bad["record"])
+                self._reject(judgement.stream, rejected, bad["detail"], bad["reason"])
 
-    def _accept(self, contract: Contract, judged: pa.Table) -> None:
-        files = self._files(judged)
-        columns = []
-        for column in raw.stream_schema(contract):
-            match column.name:
-                case "_file":
-                    columns.append(files)
-                case "_position":
-                    columns.append(judged["position"])
-                case "_loaded_at":
-                    columns.append(self._every(self.loaded_at, column.type, judged))
-                case "_dlt_load_id":
-                    columns.append(self._every(self.load_id, column.type, judged))
-                case name:
-                    columns.append(judged[name].cast(column.type))
-        for count in pc.value_counts(files).to_pylist():
-            self.accepted[count["values"]] += count["counts"]
-        self.spool.write(contract.stream, pa.table(columns, schema=raw.stream_schema(contract)))
+    def _accept(self, contract: Contract, typed: pa.Table, records: pa.Table) -> None:
+        if not typed.num_rows:
+            return
+        typed = self._identified(contract, typed)
+        columns = {
+            column.name: typed[column.name].cast(column.type)
+            for column in raw.stream_schema(contract)
+            if column.name in typed.column_names
+        }
+        columns |= {"_file": self._file_names(records), "_position": records["position"]}
+        counts = np.bincount(records["file"].to_numpy(), minlength=0)
+        for number in np.flatnonzero(counts).tolist():
+            self.accepted[self.files[number]] += int(counts[number])
+        self.writer.write(contract.stream, pa.table(columns))
+
+    def _identified(self, contract: Contract, typed: pa.Table) -> pa.Table:
+        """With what identifies the records that have no id of their own."""
+        name = raw.identity_column(contract)
+        if name in typed.column_names:
+            return typed
+        without = pa.repeat(pa.scalar(True), typed.num_rows)
+        if contract.identity is not None:
+            without = typed[contract.identity].combine_chunks().is_null()
+        found = pa.nulls(typed.num_rows, pa.string())
+        if without.true_count:
+            relation = self.connection.from_arrow(typed.filter(without))
+            made = relation.query("batch", checks.identity_sql(contract)).to_arrow_table()
+            found = pc.replace_with_mask(found, without, made[name].combine_chunks())
+        return typed.append_column(name, found)
 
     def _reject(
-        self, stream: str, records: pa.Table, reasons: list[str], details: pa.ChunkedArray
+        self,
+        stream: str,
+        batch: Batch,
+        details: pa.Array | pa.ChunkedArray,
+        reasons: pa.ChunkedArray | None,
     ) -> None:
-        files = self._files(records)
-        for file, reason in zip(files.to_pylist(), reasons, strict=True):
-            self.rejected[file][reason] += 1
-        texts = [kept_text(value) for value in records["raw"].to_pylist()]
-        columns = [
-            self._every(stream, pa.string(), records),
-            files,
-            records["position"],
-            records["line"],
-            pa.array(texts, pa.string()),
-            pa.array(reasons, pa.string()),
-            details.cast(pa.string()),
-            self._every(self.loaded_at, pa.timestamp("us"), records),
-            self._every(self.load_id, pa.string(), records),
-        ]
-        self.spool.write(raw.REJECTED, pa.table(columns, schema=raw.REJECTED_SCHEMA))
+        """Records with their reasons; without these they are malformed."""
+        records = batch.table
+        why = ["malformed"] * records.num_rows if reasons is None else reasons.to_pylist()
+        for number, reason in zip(records["file"].to_pylist(), why, strict=True):
+            self.rejected[self.files[number]][reason] += 1
+        texts = [kept_text(value) for value in batch.raw(range(records.num_rows))]
+        columns = {
+            "stream": pa.repeat(pa.scalar(stream), records.num_rows),
+            "file": self._file_names(records),
+            "position": records["position"],
+            "line": records["line"],
+            "raw_text": pa.array(texts, pa.string()),
+            "reason": pa.array(why, pa.string()),
+            "detail": details.cast(pa.string()),
+        }
+        self.writer.write(raw.REJECTED, pa.table(columns))
 
-    def _files(self, records: pa.Table) -> pa.ChunkedArray:
-        names = pa.array(self.files, pa.string())
-        return pa.chunked_array(
-            [names.take(chunk) for chunk in records["file"].chunks], pa.string()
-        )
+    def _file_names(self, records: pa.Table) -> pa.Array:
+        numbers = records["file"].combine_chunks()
+        return pa.DictionaryArray.from_arrays(numbers, pa.array(self.files, pa.string()))
 
-    @staticmethod
-    def _every(value: object, type_: pa.DataType, records: pa.Table) -> pa.Array:
-        return pa.repeat(pa.scalar(value, type_), records.num_rows)
+
+def _some(batch: Batch, which: pa.Array | pa.ChunkedArray) -> Batch:
+    """Some of a batch's records, by a mask or by their numbers."""
+    if pa.types.is_boolean(which.type):
+        which = pc.indices_nonzero(which)
+    numbers = which.to_pylist()
+    return Batch(
+        batch.table.take(which),
+        batch.layout,
+        lambda chosen: batch.raw([numbers[index] for index in chosen]),
+    )
 
 
 def _stream(name: str) -> Contract:

@@ -14,22 +14,28 @@ _ARROW = {
 }
 _TEXT = pa.string()
 
+SCHEMA = "advertisex"  # dlt's name for these tables
 REJECTED = "rejected_records"
 LOADED = "loaded_files"
 
 
 def stream_schema(contract: Contract) -> pa.Schema:
     """A stream's raw table: the contract's fields, what is left over, identity, lineage."""
-    identity = ("version_text",) if contract.reference else ("event_id", "event_text")
+    identity = identity_column(contract)
     return pa.schema(
         [(field.name, arrow_type(field)) for field in contract.fields]
-        + [(name, _TEXT) for name in ("extra", *identity, "_file")]
+        + [(name, _TEXT) for name in ("extra", identity, "_file")]
         + [
             ("_position", pa.int64()),
             ("_loaded_at", pa.timestamp("us")),
             ("_dlt_load_id", _TEXT),
         ]
     )
+
+
+def identity_column(contract: Contract) -> str:
+    """A reference's text; the md5 of an event's text where it has no id of its own."""
+    return "version_text" if contract.reference else "text_md5"
 
 
 def arrow_type(field: Field) -> pa.DataType:
@@ -79,3 +85,8 @@ def file_column(table: str) -> str:
 def load_column(table: str) -> str:
     """The column that holds the id of the load which wrote a row."""
     return "load_id" if table == LOADED else "_dlt_load_id"
+
+
+def time_column(table: str) -> str:
+    """The column that holds when a row was loaded (UTC)."""
+    return "loaded_at" if table == LOADED else "_loaded_at"

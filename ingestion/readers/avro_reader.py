@@ -188,12 +188,11 @@ class _AvroReader:
             {
                 "position": pa.array(positions, pa.int64()),
                 "line": pa.nulls(len(positions), pa.int64()),
-                "raw": pa.array(raws, pa.large_binary()),
                 "fault": pa.array(faults, pa.string()),
                 "document": pa.array(documents, pa.large_string()),
             }
         )
-        return Batch(table, _LAYOUT)
+        return Batch(table, _LAYOUT, lambda numbers: [raws[number] for number in numbers])
 
     def whole_file(self, fault: str) -> Batch:
         kept = bytes(self.buffer[:RAW_LIMIT])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,15 +20,20 @@ class Layout:
     """Where a batch keeps the values of its records.
 
     Either `columns` are the names of the text columns `c0`, `c1`, …, or the column `document`
-    holds each record as a JSON object. `exact_fractions` says that the fractions in a document
-    are to be taken as written, and not to 15 significant digits.
+    holds each record as a JSON object. `kinds` names the JSON type that each column's text stands
+    for (`JSON`: a document of its own); without it all are strings. `exact_fractions` says that
+    fractions are to be taken as written, and not to 15 significant digits. With `unchecked` the
+    documents may be no JSON objects.
     """
 
     columns: tuple[str, ...] | None = None
+    kinds: tuple[str, ...] | None = None
     exact_fractions: bool = False
+    unchecked: bool = False
 
 
 DOCUMENTS = Layout()
+LINES = Layout(unchecked=True)
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,14 @@ class Batch:
     """Records in file order.
 
     `table` has `position` (int64, from 1; 0 for a whole file), `line` (int64, from 1, or null),
-    `raw` (binary, without the line's end), `fault` (text: why it is malformed, null when it is
-    not) and the values as `layout` says, null where there is a fault.
+    `fault` (text: why it is malformed, null when it is not) and the values as `layout` says, null
+    where there is a fault. `raw` gives the bytes of some records, by their number in the table,
+    without the line's end.
     """
 
     table: pa.Table
     layout: Layout
+    raw: Callable[[Sequence[int]], list[bytes]]
 
 
 def fault_batch(
@@ -52,12 +60,16 @@ def fault_batch(
         {
             "position": pa.array([position], pa.int64()),
             "line": pa.array([line], pa.int64()),
-            "raw": pa.array([raw], pa.large_binary()),
             "fault": pa.array([fault], pa.string()),
-            "document": pa.array([None], pa.string()),
+            "document": pa.array([None], pa.large_string()),
         }
     )
-    return Batch(table, DOCUMENTS)
+    return Batch(table, DOCUMENTS, lambda numbers: [raw for _ in numbers])
+
+
+def slices(buffer: bytes, starts: Offsets, ends: Offsets) -> Callable[[Sequence[int]], list[bytes]]:
+    """The bytes of some of the stretches `buffer[start:end]`, by their numbers."""
+    return lambda numbers: [buffer[starts[number] : ends[number]] for number in numbers]
 
 
 def shortened(raw: bytes, fault: str, total: int | None = None) -> tuple[bytes, str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,10 +20,10 @@ from ingestion.readers.batch import (
     Batch,
     Layout,
     Offsets,
-    as_text,
     cut,
     fault_batch,
     positions_of,
+    slices,
 )
 from ingestion.readers.text import TextReader
 
@@ -125,40 +126,55 @@ class _CsvReader(TextReader):
         if not count:
             return
         width = len(self.header)
-        widths = np.diff(found.first)
-        raw = cut(self.buffer, found.starts, found.ends)
-        _, undecodable = as_text(raw)
-        newlines = positions_of(self.buffer[: found.used], _NEWLINE)
-        lines = np.searchsorted(newlines, found.starts).astype(np.int64) + self.line
-        faults = np.full(count, None, object)
-        wrong = widths != width
-        faults[wrong] = [f"{fields} fields, the header has {width}" for fields in widths[wrong]]
-        faults[found.stray] = "a stray quote"
-        if b"\0" in self.buffer:
-            nul = pc.greater_equal(pc.find_substring(raw, b"\0"), 0)
-            faults[nul.to_numpy(zero_copy_only=False)] = "a NUL character"
-        faults[undecodable] = "not UTF-8"
-        good = np.array([fault is None for fault in faults], np.bool_)
+        faults = self.faults(found, width)
+        good = np.array([fault is None for fault in faults], np.bool_) if faults else None
         columns = self.good_columns(found, good, width)
+        newlines = positions_of(self.buffer[: found.used], _NEWLINE)
+        if len(newlines) == count and not found.starts[0]:
+            lines = np.arange(count, dtype=np.int64) + self.line
+        else:
+            lines = np.searchsorted(newlines, found.starts).astype(np.int64) + self.line
         table = pa.table(
             {
                 "position": pa.array(np.arange(count, dtype=np.int64) + self.position + 1),
                 "line": pa.array(lines),
-                "raw": raw,
-                "fault": pa.array(faults, pa.string()),
+                "fault": pa.array(faults or [None] * count, pa.string()),
                 **{f"c{index}": column for index, column in enumerate(columns)},
             }
         )
         self.position += count
-        yield Batch(table, Layout(self.header))
+        yield Batch(table, Layout(self.header), slices(self.buffer, found.starts, found.ends))
+
+    def faults(self, found: _Records, width: int) -> list[str | None]:
+        """Why records are malformed, None for those that are not; empty when none is."""
+        widths = np.diff(found.first)
+        wrong = np.flatnonzero(widths != width)
+        text = self.buffer[: found.used]
+        nul, undecodable = b"\0" in text, not _is_utf8(text)
+        if not (len(wrong) or len(found.stray) or nul or undecodable):
+            return []
+        faults: list[str | None] = [None] * len(widths)
+        for record in wrong.tolist():
+            faults[record] = f"{widths[record]} fields, the header has {width}"
+        for record in found.stray.tolist():
+            faults[record] = "a stray quote"
+        if nul or undecodable:
+            spans = zip(found.starts.tolist(), found.ends.tolist(), strict=True)
+            for record, (start, end) in enumerate(spans):
+                raw = text[start:end]
+                if b"\0" in raw:
+                    faults[record] = "a NUL character"
+                if not _is_utf8(raw):
+                    faults[record] = "not UTF-8"
+        return faults
 
     def good_columns(
-        self, found: _Records, good: np.typing.NDArray[np.bool_], width: int
+        self, found: _Records, good: npt.NDArray[np.bool_] | None, width: int
     ) -> list[pa.Array]:
-        """The columns of the good records, with nulls where the others stand."""
+        """The columns of the good records (None: all), with nulls where the others stand."""
         starts, ends = found.fields
-        if good.all():
-            return self.columns(self.buffer, (starts, ends), width, len(good))
+        if good is None:
+            return self.columns(self.buffer, (starts, ends), width, len(found.starts))
         of_good = np.repeat(good, np.diff(found.first))
         columns = self.columns(
             self.buffer, (starts[of_good], ends[of_good]), width, int(good.sum())
@@ -174,15 +190,13 @@ class _CsvReader(TextReader):
         codes = np.frombuffer(buffer, np.uint8)
         quoted = (ends > starts) & (codes[np.minimum(starts, len(codes) - 1)] == _QUOTE)
         starts, ends = starts + quoted, ends - quoted
-        values = cut(buffer, starts, ends).cast(pa.large_string())
         columns = []
         for index in range(width):
-            column = values.take(pa.array(np.arange(count, dtype=np.int64) * width + index))
-            if quoted[index::width].any():
+            mine = slice(index, None, width)
+            column = cut(buffer, starts[mine], ends[mine]).cast(pa.large_string())
+            if quoted[mine].any():
                 column = pc.if_else(
-                    pa.array(quoted[index::width]),
-                    pc.replace_substring(column, '""', '"'),
-                    column,
+                    pa.array(quoted[mine]), pc.replace_substring(column, '""', '"'), column
                 )
             columns.append(column)
         return columns
@@ -194,6 +208,14 @@ class _CsvReader(TextReader):
             total += len(piece)
             kept += piece[: max(0, RAW_LIMIT - len(kept))]
         return fault_batch(kept, fault, position=position, line=self.line, total=total)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _record_end(buffer: bytes) -> int | None:
@@ -255,7 +277,7 @@ def _no_records(open_quote: bool) -> _Records:
 
 
 def _quotes_pair(
-    codes: np.typing.NDArray[np.uint8], quotes: Offsets, separator: int, *, ended: bool
+    codes: npt.NDArray[np.uint8], quotes: Offsets, separator: int, *, ended: bool
 ) -> bool:
     """Whether each opening quote begins a field or follows a quote, and each closing one ends it.
 

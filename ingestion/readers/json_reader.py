@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import duckdb
 import numpy as np
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from ingestion.readers.batch import (
     DOCUMENTS,
+    LINES,
     RAW_LIMIT,
     Batch,
     Offsets,
@@ -24,6 +25,7 @@ from ingestion.readers.batch import (
     cut,
     fault_batch,
     positions_of,
+    slices,
 )
 from ingestion.readers.text import TextReader
 
@@ -93,6 +95,8 @@ class _JsonReader(TextReader):
         lines = [line for line in whole.split(b"\n") if line.strip(_SPACE)][:_SAMPLE_LINES]
         if not lines:
             return False
+        if _mostly_json(lines):
+            return True
         faults = self.faults(pa.array(lines, pa.large_binary()))
         bad = sum(fault in ("not UTF-8", "not valid JSON") for fault in faults.to_pylist())
         return 2 * (len(lines) - bad) >= len(lines)
@@ -108,21 +112,39 @@ class _JsonReader(TextReader):
             end = len(self.buffer) if self.ended else self.buffer.rfind(b"\n") + 1
             if end:
                 yield from self.line_batch(self.buffer[:end])
-                self.drop(end)
+                self.buffer = self.buffer[end:]
             if self.ended:
                 return
             self.more()
 
     def line_batch(self, text: bytes) -> Iterator[Batch]:
+        codes = np.frombuffer(text, np.uint8)
         newlines = positions_of(text, _NEWLINE)
         starts = np.concatenate([[0], newlines + 1]).astype(np.int64)
         ends = np.concatenate([newlines, [len(text)]]).astype(np.int64)
+        if starts[-1] == len(text):
+            starts, ends = starts[:-1], ends[:-1]
         lines = np.arange(len(starts), dtype=np.int64) + self.line
-        solid_starts, solid_ends = _trimmed(text, starts, ends)
-        filled = solid_ends > solid_starts
-        codes = np.frombuffer(text, np.uint8)
+        self.line += len(newlines)
         ends = ends - (codes[np.maximum(ends - 1, 0)] == _RETURN)
-        yield from self.batch(text, starts[filled], ends[filled], lines[filled])
+        if _IS_SPACE[codes[starts]].any():  # a line may be blank
+            solid_starts, solid_ends = _trimmed(text, starts, ends)
+            filled = solid_ends > solid_starts
+            yield from self.batch(text, starts[filled], ends[filled], lines[filled])
+            return
+        # White space may follow a document: its text can reach to the next line's start.
+        offsets = np.append(starts, len(text))
+        documents = _texts(text, offsets)
+        if documents is None:
+            yield from self.batch(text, starts, ends, lines)
+            return
+        yield self.numbered(
+            documents,
+            pa.nulls(len(starts), pa.string()),
+            lines,
+            slices(text, starts, ends),
+            unchecked=True,
+        )
 
     # An array, or concatenated objects -------------------------------------------------------
 
@@ -215,26 +237,68 @@ class _JsonReader(TextReader):
         return bool(found and found[0])
 
     def faults(self, raws: pa.Array) -> pa.Array:
-        texts = pa.table({"document": as_text(raws)[0]})
-        return self.connection.from_arrow(texts).query("texts", _FAULTS).to_arrow_table()["fault"]
+        return document_faults(as_text(raws)[0], self.connection)
 
     def batch(self, text: bytes, starts: Offsets, ends: Offsets, lines: Offsets) -> Iterator[Batch]:
         if not len(starts):
             return
-        raw = cut(text, starts, ends)
-        documents, _ = as_text(raw)
-        faults = self.faults(raw)
+        documents, _ = as_text(cut(text, starts, ends))
+        faults = document_faults(documents, self.connection)
+        yield self.numbered(documents, faults, lines, slices(text, starts, ends))
+
+    def numbered(
+        self,
+        documents: pa.Array,
+        faults: pa.Array,
+        lines: Offsets,
+        raw: Callable[[Sequence[int]], list[bytes]],
+        *,
+        unchecked: bool = False,
+    ) -> Batch:
+        count = len(documents)
         table = pa.table(
             {
-                "position": pa.array(np.arange(len(starts), dtype=np.int64) + self.position + 1),
+                "position": pa.array(np.arange(count, dtype=np.int64) + self.position + 1),
                 "line": pa.array(lines),
-                "raw": raw,
                 "fault": faults,
                 "document": documents,
             }
         )
-        self.position += len(starts)
-        yield Batch(table, DOCUMENTS)
+        self.position += count
+        return Batch(table, LINES if unchecked else DOCUMENTS, raw)
+
+
+def _mostly_json(lines: list[bytes]) -> bool:
+    """Whether half of the lines are JSON beyond doubt; the rest of the rules is DuckDB's."""
+    whole = 0
+    for line in lines:
+        try:
+            json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        whole += b"\\" not in line and b"\0" not in line
+        if 2 * whole >= len(lines):
+            return True
+    return False
+
+
+def document_faults(documents: pa.Array, connection: duckdb.DuckDBPyConnection) -> pa.Array:
+    """Why texts are no records: null where one is a JSON object that can be stored."""
+    texts = pa.table({"document": documents})
+    faults = connection.from_arrow(texts).query("texts", _FAULTS).to_arrow_table()["fault"]
+    return faults.combine_chunks()
+
+
+def _texts(buffer: bytes, offsets: Offsets) -> pa.Array | None:
+    """The stretches between offsets as text, without a copy; None when they are not UTF-8."""
+    texts = pa.Array.from_buffers(
+        pa.large_string(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(buffer)]
+    )
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        return None
+    return texts
 
 
 class _Values:

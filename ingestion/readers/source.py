@@ -10,7 +10,7 @@ from typing import Protocol
 
 from backports import zstd
 
-PIECE = 4 * 2**20
+PIECE = 2**20
 _STEP = 8 * 2**10  # packed bytes at a time, so that a little packed data cannot fill the memory
 _GATHER = 64
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"

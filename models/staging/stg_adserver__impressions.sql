@@ -6,6 +6,12 @@ source as (
 
 ),
 
+identified as (
+
+    {{ identified('source', 'impressions', 'impression_id') }}
+
+),
+
 renamed as (
 
     select
@@ -38,7 +44,7 @@ renamed as (
         _loaded_at,
         _dlt_load_id
 
-    from source
+    from identified
 
 ),
 

@@ -6,6 +6,12 @@ source as (
 
 ),
 
+identified as (
+
+    {{ identified('source', 'bid_requests', 'auction_id') }}
+
+),
+
 renamed as (
 
     select
@@ -39,7 +45,7 @@ renamed as (
         _loaded_at,
         _dlt_load_id
 
-    from source
+    from identified
 
 ),
 

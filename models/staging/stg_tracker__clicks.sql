@@ -6,6 +6,12 @@ source as (
 
 ),
 
+identified as (
+
+    {{ identified('source', 'clicks', 'click_id') }}
+
+),
+
 renamed as (
 
     select
@@ -32,7 +38,7 @@ renamed as (
         _loaded_at,
         _dlt_load_id
 
-    from source
+    from identified
 
 ),
 

@@ -6,6 +6,12 @@ source as (
 
 ),
 
+identified as (
+
+    {{ identified('source', 'conversions', 'conversion_id') }}
+
+),
+
 renamed as (
 
     select
@@ -35,7 +41,7 @@ renamed as (
         _loaded_at,
         _dlt_load_id
 
-    from source
+    from identified
 
 ),
 

@@ -29,6 +29,7 @@ from backports import zstd
 from hypothesis import strategies as st
 
 from reference import ingestion as reference
+from support.raw_tables import named
 
 SYNC = bytes(range(0xA0, 0xB0))
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,6 +189,8 @@ def read_raw(warehouse: Path) -> dict[str, Loaded]:
 
         for stream in RAW_TABLES:
             for row in rows(f'select * from raw."{stream}" order by _position'):
+                if "text_md5" in row:
+                    row |= named(stream, row)
                 loaded = out.setdefault(row["_file"], Loaded())
                 loaded.accepted.setdefault(stream, []).append(row)
         for row in rows("select * from raw.rejected_records order by position"):

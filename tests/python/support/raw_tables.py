@@ -10,7 +10,15 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from reference.funnel import EVENT_STREAMS, REFERENCE_STREAMS, Row, Rows, identity, identity_text
+from reference.funnel import (
+    EVENT_STREAMS,
+    OWN_ID,
+    REFERENCE_STREAMS,
+    Row,
+    Rows,
+    identity,
+    identity_text,
+)
 from support.warehouses import Warehouse
 
 _TIMES = {"timestamp", "updated_at", "_loaded_at", "loaded_at"}
@@ -29,7 +37,7 @@ _INTEGERS = {
 }
 
 _LINEAGE = "_file _position _loaded_at _dlt_load_id"
-_EVENT_TAIL = f"extra event_id event_text {_LINEAGE}"
+_EVENT_TAIL = f"extra text_md5 {_LINEAGE}"
 _VERSION_TAIL = f"extra version_text {_LINEAGE}"
 
 COLUMNS: dict[str, list[str]] = {
@@ -83,11 +91,22 @@ def complete(stream: str, row: Row) -> Row:
         name: DEFAULTS.get(name) if row.get(name) is None else row[name] for name in COLUMNS[stream]
     }
     if stream in EVENT_STREAMS:
-        full["event_text"] = identity_text(stream, full)
-        full["event_id"] = identity(stream, full)
+        full["text_md5"] = None if full[OWN_ID[stream]] else identity(stream, full)
+        full |= named(stream, full)
     elif stream in REFERENCE_STREAMS:
         full["version_text"] = identity_text(stream, full)
     return full
+
+
+def named(stream: str, row: Row) -> Row:
+    """An event's identity and text, which the warehouse works out of a raw row where it needs them.
+
+    The identity is the row's own id or the md5 that ingestion computed.
+    """
+    return {
+        "event_id": row[OWN_ID[stream]] or row["text_md5"],
+        "event_text": identity_text(stream, row),
+    }
 
 
 def empty() -> dict[str, Rows]:
@@ -112,5 +131,8 @@ def write(warehouse: Warehouse, raw: Mapping[str, Rows]) -> None:
 
 
 def read(warehouse: Warehouse) -> dict[str, Rows]:
-    """The rows of all raw tables."""
-    return {table: warehouse.rows(f"select * from raw.{table}") for table in COLUMNS}
+    """The rows of all raw tables; those of events with `event_id` and `event_text`."""
+    raw = {table: warehouse.rows(f"select * from raw.{table}") for table in COLUMNS}
+    for stream in EVENT_STREAMS:
+        raw[stream] = [{**row, **named(stream, row)} for row in raw[stream]]
+    return raw

@@ -1,0 +1,229 @@
+"""Rows into the raw schema: all of a load in one transaction of the warehouse.
+
+Until `commit` nobody sees anything of the load, and what dies before leaves nothing behind; with
+it come the rows, `loaded_files` and dlt's own record of the load, or none of them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import duckdb
+import pyarrow as pa
+
+from ingestion.pipelines import raw
+from ingestion.warehouse import RAW, Warehouse
+
+_AHEAD = 3  # tables that wait to be written
+
+
+@dataclass(frozen=True)
+class Load:
+    """A load's id, as dlt names loads (seconds since 1970), and its time (UTC)."""
+
+    id: str
+    at: dt.datetime
+
+    @classmethod
+    def now(cls) -> Load:
+        at = dt.datetime.now(dt.UTC)
+        return cls(f"{at.timestamp():.6f}", at.replace(tzinfo=None))
+
+    def values(self, table: str) -> dict[str, pa.Scalar]:
+        """The lineage that all rows of a load share, by column."""
+        return {
+            raw.load_column(table): pa.scalar(self.id, pa.string()),
+            raw.time_column(table): pa.scalar(self.at, pa.timestamp("us")),
+        }
+
+    def literals(self, table: str) -> dict[str, str]:
+        """The same as SQL."""
+        return {
+            raw.load_column(table): _quoted(self.id),
+            raw.time_column(table): f"timestamp '{self.at}'",
+        }
+
+
+class Writer(Protocol):
+    """Writes into one transaction. Everything raises as the warehouse's driver does."""
+
+    def write(self, table: str, rows: pa.Table) -> None:
+        """Append rows: columns by name, the load's own are added."""
+
+    def execute(self, sql: str) -> None:
+        """Run a statement within the transaction, after what was written before."""
+
+    def commit(self) -> None: ...
+
+    def close(self) -> None:
+        """Give up what was not committed."""
+
+
+def open_writer(warehouse: Warehouse, load: Load) -> Writer:
+    """A writer of the warehouse's engine, working in the background."""
+    kind = _DuckDB if warehouse.path is not None else _Postgres
+    return _Background(lambda: kind(warehouse, load))
+
+
+def record_load(writer: Writer, load: Load, schema_version: str) -> None:
+    """dlt's own note of a finished load, which its tools look for."""
+    writer.execute(
+        f"insert into {RAW}._dlt_loads"
+        " (load_id, schema_name, status, inserted_at, schema_version_hash)"
+        f" values ('{load.id}', '{raw.SCHEMA}', 0, '{load.at}+00:00', '{schema_version}')"
+    )
+
+
+def discard(writer: Writer, file: str, load: Load) -> None:
+    """Take back what this load wrote of a file."""
+    for table in raw.tables():
+        writer.execute(
+            f"delete from {RAW}.{table} where {raw.file_column(table)} = {_quoted(file)}"
+            f" and {raw.load_column(table)} = '{load.id}'"
+        )
+
+
+class _DuckDB:
+    """Inserts whole row groups: a piece that fills one is appended twice as fast as other pieces."""
+
+    ROW_GROUP = 122_880
+
+    def __init__(self, warehouse: Warehouse, load: Load) -> None:
+        self.load = load
+        self.waiting: dict[str, list[pa.Table]] = {}
+        self.connection: duckdb.DuckDBPyConnection = warehouse.for_loading()
+        self.connection.execute("begin")
+
+    def write(self, table: str, rows: pa.Table) -> None:
+        waiting = self.waiting.setdefault(table, [])
+        waiting.append(rows)
+        while (count := sum(rows.num_rows for rows in waiting)) >= self.ROW_GROUP:
+            last = waiting.pop()
+            fits = last.num_rows - (count - self.ROW_GROUP)
+            self._insert(table, [*waiting, last.slice(0, fits)])
+            waiting[:] = [last.slice(fits)]
+
+    def _insert(self, table: str, waiting: list[pa.Table]) -> None:
+        rows = pa.concat_tables(waiting).unify_dictionaries().combine_chunks()
+        if not rows.num_rows:
+            return
+        columns, values = [], []
+        for name, column in zip(rows.column_names, rows.columns, strict=True):
+            value = f'"{name}"'
+            if pa.types.is_dictionary(column.type):
+                used = column.chunk(0).indices.unique()
+                if len(used) == 1:
+                    value = _quoted(column[0].as_py())
+            columns.append(f'"{name}"')
+            values.append(value)
+        for name, literal in self.load.literals(table).items():
+            columns.append(name)
+            values.append(literal)
+        self.connection.from_arrow(rows).query(
+            "arriving",
+            f"insert into {RAW}.{table} ({', '.join(columns)})"
+            f" select {', '.join(values)} from arriving",
+        )
+
+    def _flush(self) -> None:
+        for table, waiting in self.waiting.items():
+            if waiting:
+                self._insert(table, waiting)
+                waiting.clear()
+
+    def execute(self, sql: str) -> None:
+        self._flush()
+        self.connection.execute(sql)
+
+    def commit(self) -> None:
+        self._flush()
+        self.connection.execute("commit")
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class _Postgres:
+    """Copies binary rows, as ADBC's driver makes them of Arrow tables."""
+
+    def __init__(self, warehouse: Warehouse, load: Load) -> None:
+        self.load = load
+        self.connection: Any = warehouse.for_loading()
+        self.cursor = self.connection.cursor()
+
+    def write(self, table: str, rows: pa.Table) -> None:
+        plain = pa.schema([(field.name, _plain(field.type)) for field in rows.schema])
+        rows = rows.cast(plain)
+        for name, value in self.load.values(table).items():
+            rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
+        self.cursor.adbc_ingest(table, rows, mode="append", db_schema_name=RAW)
+
+    def execute(self, sql: str) -> None:
+        self.cursor.execute(sql)
+
+    def commit(self) -> None:
+        self.connection.commit()
+
+    def close(self) -> None:
+        self.cursor.close()
+        self.connection.close()
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    return type_.value_type if pa.types.is_dictionary(type_) else type_
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+class _Background:
+    """Does a writer's work in a thread of its own, in order; its errors come with the next call."""
+
+    def __init__(self, make: Callable[[], Writer]) -> None:
+        self.writer = make()
+        self.work: queue.Queue[Callable[[], None] | None] = queue.Queue(_AHEAD)
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while (step := self.work.get()) is not None:
+            try:
+                if self.error is None:
+                    step()
+            except BaseException as error:
+                self.error = error
+            finally:
+                self.work.task_done()
+        self.work.task_done()
+
+    def _put(self, step: Callable[[], None]) -> None:
+        if self.error is not None:
+            raise self.error
+        self.work.put(step)
+
+    def _wait(self) -> None:
+        self.work.join()
+        if self.error is not None:
+            raise self.error
+
+    def write(self, table: str, rows: pa.Table) -> None:
+        self._put(lambda: self.writer.write(table, rows))
+
+    def execute(self, sql: str) -> None:
+        self._put(lambda: self.writer.execute(sql))
+
+    def commit(self) -> None:
+        self._put(self.writer.commit)
+        self._wait()
+
+    def close(self) -> None:
+        self.work.put(None)
+        self.thread.join()
+        self.writer.close()

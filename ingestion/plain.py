@@ -1,0 +1,614 @@
+"""The records that are beyond doubt, typed without the contract's SQL.
+
+Most records of most logs are plain: their JSON has the fields that its neighbours have, their times
+are written as `2024-06-09T12:34:56.123Z`, their amounts as `1.25`. Here numpy types such values a
+column at a time. Values of the other types are few and repeat: each distinct one is judged once,
+by the contract's SQL (`ingestion.checks`). Whatever is in doubt is left to that SQL whole, so no
+rule is decided here: a value is plain only where its reading follows from section 1 of the
+semantics page at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestion import checks
+from ingestion.contract import Contract, Field, plain
+from ingestion.readers.batch import Layout
+
+Mask = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+_SAMPLE = 20
+_KNOWN = 50_000  # distinct values of a field that are remembered
+_QUOTE, _COLON, _DOT, _SPACE, _ZERO, _NINE = b'":. 09'
+_DAY_US = 86_400_000_000
+_YEAR_2000_US = 946_684_800_000_000
+_STRETCH = 256 * 2**10
+_POWERS = np.array([10**exponent for exponent in range(19)], np.int64)
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A batch's records by column, as the raw table has them; only rows with `sure` count.
+
+    `columns` holds the contract's fields and `extra`, as Arrow arrays of the batch's length.
+    """
+
+    columns: dict[str, pa.Array]
+    sure: Mask
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """A field's values as text, and the JSON type that they stand for; `JSON`: with its quotes."""
+
+    array: pa.Array
+    kind: str
+
+
+@dataclass(frozen=True)
+class _Spans:
+    """Where each value of a text array lies in its bytes; `absent` are nulls and empty ones."""
+
+    data: Bytes
+    starts: Integers
+    ends: Integers
+    absent: Mask
+
+    @property
+    def lengths(self) -> Integers:
+        return self.ends - self.starts
+
+    def first(self) -> Bytes:
+        return self.byte(self.starts)
+
+    def last(self) -> Bytes:
+        return self.byte(self.ends - 1)
+
+    def byte(self, at: Integers) -> Bytes:
+        if not len(self.data):
+            return np.zeros(len(at), np.uint8)
+        found: Bytes = self.data[np.clip(at, 0, len(self.data) - 1)]
+        return found
+
+    def inside_quotes(self) -> _Spans:
+        """Without the quotes around what has them; an empty string is absent."""
+        quoted = ~self.absent & (self.first() == _QUOTE) & (self.lengths >= 2)
+        starts, ends = self.starts + quoted, self.ends - quoted
+        return _Spans(self.data, starts, ends, self.absent | (starts == ends))
+
+
+class Plain:
+    """Types batches for loads at `load_time` (microseconds since 1970, UTC)."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, load_time: int) -> None:
+        self.connection = connection
+        self.latest = load_time + _DAY_US
+        self.known: dict[tuple[Field, str, Layout], tuple[pa.Array, pa.Array, Mask]] = {}
+
+    def typed(
+        self, contract: Contract, layout: Layout, table: pa.Table, types: pa.Schema
+    ) -> Typed | None:
+        """The records of a batch without readers' faults, or None where none is plain.
+
+        `types` are those of the raw table.
+        """
+        paths = [path for field in contract.fields for path in field.sources]
+        if any(path.nested for path in paths):
+            return None
+        if layout.columns is None:
+            found = self._of_documents(contract, table)
+        else:
+            found = _of_columns(contract, layout, table)
+        if found is None:
+            return None
+        texts, sure, more = found
+        columns = {}
+        for field in contract.fields:
+            text = texts.get(field.name)
+            if text is None:
+                text = _Texts(pa.nulls(table.num_rows, pa.string()), "VARCHAR")
+            array, good = self._field(field, text, layout)
+            columns[field.name] = array.cast(types.field(field.name).type)
+            sure = sure & good
+        columns["extra"] = self._extra(contract, layout, table, sure & more)
+        return Typed(columns, sure)
+
+    # Where the values are --------------------------------------------------------------------
+
+    def _of_documents(
+        self, contract: Contract, table: pa.Table
+    ) -> tuple[dict[str, _Texts], Mask, Mask] | None:
+        """The texts by field, which documents hold nothing else, and which hold unknown fields."""
+        documents = table["document"].combine_chunks()
+        sample = _sample(documents.take(_spread(len(documents))).to_pylist())
+        if not sample:
+            return None
+        names: dict[str, tuple[str, str]] = {}  # name in the document: field, how it is read
+        for field in contract.fields:
+            for path in field.sources:
+                if path.top in sample:
+                    names[path.top] = (field.name, "VARCHAR" if _is_string(field) else "JSON")
+                    break
+        unknown = [name for name in sample if name not in names]
+        if any(path.top in unknown for field in contract.fields for path in field.sources):
+            return None  # two names of one field: which counts is for the SQL to say
+        structure = {name: kind for name, (_, kind) in names.items()}
+        structure |= dict.fromkeys(unknown, "JSON")
+        parts = ", ".join(
+            f"r.{checks.quoted(name)} as p{index}" for index, name in enumerate(structure)
+        )
+        document = json.dumps(structure, ensure_ascii=False).replace("'", "''")
+        parsed = (
+            self.connection.from_arrow(pa.table({"document": documents}))
+            .query(
+                "batch",
+                f"select {parts} from (select try(from_json(document, '{document}')) as r"
+                " from batch)",
+            )
+            .to_arrow_table()
+        )
+        arrays = [column.combine_chunks() for column in parsed.columns]
+        nested = [
+            name
+            for name in structure
+            if name in unknown or _type(contract, names[name][0]) == "json"
+        ]
+        texts = dict(zip(structure, arrays, strict=True))
+        sure = _whole(documents, texts, structure, nested)
+        more = np.zeros(len(documents), np.bool_)
+        for name in unknown:
+            more |= texts[name].is_valid().to_numpy(zero_copy_only=False)
+        fields = {
+            field: _Texts(texts[name], "JSON" if kind == "JSON" else "VARCHAR")
+            for name, (field, kind) in names.items()
+        }
+        return fields, sure, more
+
+    # What they are ---------------------------------------------------------------------------
+
+    def _field(self, field: Field, texts: _Texts, layout: Layout) -> tuple[pa.Array, Mask]:
+        """A field's values, and for which records they are sure."""
+        spans = _spans(texts.array)
+        if texts.kind == "JSON" and field.type != "json":
+            spans = spans.inside_quotes()
+        absent = spans.absent
+        match field.type:
+            case "string":
+                good = (spans.first() > _SPACE) & (spans.last() > _SPACE)
+                if texts.kind not in ("VARCHAR", "BIGINT"):
+                    good[:] = False
+                if field.name.endswith("_id"):
+                    good &= spans.lengths <= checks.ID_LENGTH
+                values = _without(texts.array, absent)
+                sure = absent | good
+            case "timestamp":
+                found, good = _times(spans)
+                good &= (found >= _YEAR_2000_US) & (found <= self.latest)
+                values = pa.array(found, mask=~good).cast(pa.timestamp("us"))
+                sure = good | absent
+            case "amount":
+                found, good = _decimals(spans)
+                values = _decimal_array(found, good)
+                sure = good | absent
+            case _:
+                return self._distinct(field, texts, layout)
+        if field.required:
+            sure = sure & ~absent
+        doubtful = np.flatnonzero(~sure & ~absent)
+        if len(doubtful) and field.type != "string":
+            # Other ways to write it: the value is what the contract's SQL makes of it.
+            some = texts.array.take(pa.array(doubtful))
+            other, fine = self._judged(field, _Texts(some, texts.kind), layout)
+            where = np.zeros(len(sure), np.bool_)
+            where[doubtful] = True
+            values = pc.replace_with_mask(values, pa.array(where), other.cast(values.type))
+            sure[doubtful] = fine
+        return values, sure
+
+    def _distinct(self, field: Field, texts: _Texts, layout: Layout) -> tuple[pa.Array, Mask]:
+        """Values that repeat, each judged once."""
+        encoded = texts.array.cast(pa.string()).dictionary_encode(null_encoding="encode")
+        values = encoded.dictionary
+        key = (
+            field,
+            texts.kind,
+            replace(layout, columns=None if layout.columns is None else (), kinds=None),
+        )
+        if key in self.known:
+            places = pc.index_in(values, value_set=self.known[key][0])
+        else:
+            places = pa.nulls(len(values), pa.int32())
+        new = values.filter(places.is_null())
+        if len(new):
+            judged, fine = self._judged(field, _Texts(new, texts.kind), layout)
+            if key in self.known and len(self.known[key][0]) + len(new) <= _KNOWN:
+                before = self.known[key]
+                new = pa.concat_arrays([before[0], new])
+                judged = pa.concat_arrays([before[1], judged])
+                fine = np.concatenate([before[2], fine])
+                self.known[key] = (new, judged, fine)
+            elif len(new) == len(values):
+                self.known[key] = (new, judged, fine)
+            else:
+                judged, fine = self._judged(field, _Texts(values, texts.kind), layout)
+                self.known[key] = (values, judged, fine)
+            places = pc.index_in(values, value_set=self.known[key][0])
+        _, judged, fine = self.known[key]
+        rows = places.take(encoded.indices)
+        return judged.take(rows), fine[rows.to_numpy()]
+
+    def _judged(self, field: Field, texts: _Texts, layout: Layout) -> tuple[pa.Array, Mask]:
+        """What the contract's SQL makes of a field's values, and whether it accepts them."""
+        alone = replace(field, sources=(plain(field.name),))
+        contract = Contract("", "", (alone,), None, reference=True)
+        column, exact = texts.array, layout.exact_fractions
+        if layout.columns is None and texts.kind == "JSON":
+            name = json.dumps({field.name: None}, ensure_ascii=False).removesuffix("null}")
+            value = pc.coalesce(column.cast(pa.string()), "null")
+            column = pc.binary_join_element_wise(pa.scalar(name), value, pa.scalar("}"), "")
+            layout = Layout(exact_fractions=exact)
+        else:
+            layout = Layout((field.name,), (texts.kind,), exact_fractions=exact)
+        batch = pa.table(
+            {
+                "record": pa.array(np.arange(len(column), dtype=np.int64)),
+                "document" if layout.columns is None else "c0": column,
+            }
+        )
+        (judgement,) = checks.judgements(contract, _none, layout)
+        judged = self.connection.from_arrow(batch).query("batch", judgement.sql).to_arrow_table()
+        judged = judged.combine_chunks()
+        fine = judged["reason"].combine_chunks().is_null().to_numpy(zero_copy_only=False)
+        assert judged.num_rows == len(column)
+        return judged[field.name].combine_chunks(), fine
+
+    def _extra(self, contract: Contract, layout: Layout, table: pa.Table, more: Mask) -> pa.Array:
+        """The column `extra`, worked out where a record has something for it."""
+        nothing = pa.nulls(table.num_rows, pa.string())
+        if not more.any():
+            return nothing
+        sql = checks.extra_sql(contract, layout)
+        some = table.filter(pa.array(more))
+        found = self.connection.from_arrow(some).query("batch", sql).to_arrow_table()
+        return pc.replace_with_mask(nothing, pa.array(more), found["extra"].combine_chunks())
+
+
+def _none(name: str) -> Contract:
+    raise AssertionError(name)
+
+
+def _type(contract: Contract, name: str) -> str:
+    return next(field.type for field in contract.fields if field.name == name)
+
+
+def _is_string(field: Field) -> bool:
+    return field.type not in ("timestamp", "amount", "integer", "json")
+
+
+def _spread(count: int) -> pa.Array:
+    return pa.array(np.unique(np.linspace(0, count - 1, _SAMPLE).astype(np.int64)))
+
+
+def _sample(documents: Sequence[str | None]) -> list[str]:
+    """The names that some first documents use, in the order in which they first stand."""
+    names: dict[str, None] = {}
+    for document in documents:
+        try:
+            value = json.loads(document or "")
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            names.update(dict.fromkeys(value))
+    # DuckDB's names know no case, and a name with a NUL or a quote is nobody's field.
+    if len({name.lower() for name in names}) < len(names):
+        return []
+    return [name for name in names if name and name.isprintable() and '"' not in name]
+
+
+def _of_columns(
+    contract: Contract, layout: Layout, table: pa.Table
+) -> tuple[dict[str, _Texts], Mask, Mask]:
+    """The texts by field, all sure, and which records have something in unknown columns."""
+    places: dict[str, int] = {}
+    for index, name in enumerate(layout.columns or ()):
+        places.setdefault(checks.column_name(name), index)
+    kinds = layout.kinds or ("VARCHAR",) * len(layout.columns or ())
+    count = table.num_rows
+    sure, more = np.ones(count, np.bool_), np.zeros(count, np.bool_)
+    texts = {}
+    for field in contract.fields:
+        found = [
+            places.pop(checks.column_name(path.text))
+            for path in field.sources
+            if checks.column_name(path.text) in places
+        ]
+        if found:
+            texts[field.name] = _Texts(table[f"c{found[0]}"].combine_chunks(), kinds[found[0]])
+        for index in found[1:]:  # another name of the field: which counts is for the SQL to say
+            sure &= _spans(table[f"c{index}"].combine_chunks()).absent
+    for index in places.values():
+        more |= ~_spans(table[f"c{index}"].combine_chunks()).absent
+    return texts, sure, more
+
+
+def _whole(
+    documents: pa.Array, texts: dict[str, pa.Array], kinds: dict[str, str], nested: list[str]
+) -> Mask:
+    """Which documents are objects of just these fields, each at most once and of its kind.
+
+    Counted by their quotes: without backslashes, a quote before a colon ends a key, and what
+    quotes are left belong to strings. A document with another key, a key twice, or a string where
+    none is expected has another number of one or the other than the values that were found need.
+    """
+    whole = _counted(documents)
+    keys, strings = whole.keys - whole.nulls, (whole.quotes - 2 * whole.keys)
+    sure = (whole.first == ord("{")) & ~whole.escapes
+    for name, array in texts.items():
+        spans = _spans(array)
+        there = array.is_valid().to_numpy(zero_copy_only=False)
+        keys = keys - there
+        first = spans.first()
+        opens = there & (spans.lengths > 0) & ((first == ord("{")) | (first == ord("[")))
+        if kinds[name] == "VARCHAR":
+            sure &= ~opens
+            strings = strings - 2 * there
+        else:
+            strings = strings - 2 * (there & (first == _QUOTE) & ~opens)
+            if name in nested and opens.any():
+                inner = _counted(array)
+                strings = strings - opens * (inner.quotes - 2 * inner.keys)
+                keys = keys - opens * (inner.keys - inner.nulls)
+            else:
+                sure &= ~opens
+    result: Mask = sure & (keys == 0) & (strings == 0)
+    return result
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Of each text: quotes, keys (quotes before a colon), keys of nulls, whether it escapes."""
+
+    quotes: Integers
+    keys: Integers
+    nulls: Integers
+    escapes: Mask
+    first: Bytes
+
+
+def _counted(texts: pa.Array) -> _Counts:
+    spans = _spans(texts)
+    count = len(texts)
+    quotes, keys, nulls = (np.zeros(count, np.int64) for _ in range(3))
+    escapes = np.zeros(count, np.bool_)
+    # A stretch at a time, because what stays in the processor's cache is counted far faster.
+    borders = np.searchsorted(spans.ends, np.arange(_STRETCH, len(spans.data), _STRETCH))
+    borders = np.unique(np.concatenate([[0], borders, [count]]))
+    for begin, end in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True):
+        some = slice(begin, end)
+        first, last = int(spans.starts[begin]), int(spans.ends[end - 1])
+        data = spans.data[first:last]
+        rank = _Rank(spans.starts[some] - first, spans.ends[some] - first)
+        is_quote = data == _QUOTE
+        is_key = is_quote[:-1] & (data[1:] == _COLON)
+        quotes[some], keys[some] = rank.counts(is_quote), rank.counts(is_key)
+        n = data == ord("n")
+        null = n[2:]
+        null[:-1] |= (data[2:-1] == _SPACE) & n[3:]
+        null &= is_key[:-1]
+        if null.any():  # a value that begins with a bare n is null, or no number at all
+            nulls[some] = rank.counts(null)
+        slashes = data == ord("\\")
+        if slashes.any():
+            escapes[some] = rank.counts(slashes) > 0
+    return _Counts(quotes, keys, nulls, escapes, spans.first())
+
+
+class _Rank:
+    """Counts masks over bytes within given stretches, sixty-four bytes at a time."""
+
+    def __init__(self, starts: Integers, ends: Integers) -> None:
+        at = np.concatenate([starts, ends])
+        self.word = at >> 6
+        self.below = (np.uint64(1) << (at & 63).astype(np.uint64)) - np.uint64(1)
+        self.words = int(self.word.max(initial=0)) + 1
+
+    def counts(self, mask: Mask) -> Integers:
+        packed = np.packbits(mask, bitorder="little")
+        padded = np.zeros(self.words * 8, np.uint8)
+        padded[: len(packed)] = packed
+        words = padded.view("<u8")
+        total = np.zeros(self.words + 1, np.int64)
+        np.cumsum(np.bitwise_count(words), out=total[1:])
+        before = total[self.word] + np.bitwise_count(words[self.word] & self.below)
+        starts, ends = np.split(before, 2)
+        found: Integers = ends - starts
+        return found
+
+
+def _spans(array: pa.Array) -> _Spans:
+    """The spans of a string, large_string or null array."""
+    count = len(array)
+    if pa.types.is_null(array.type) or not count or array.buffers()[2] is None:
+        zeros = np.zeros(count, np.int64)
+        return _Spans(np.empty(0, np.uint8), zeros, zeros, np.ones(count, np.bool_))
+    wide = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
+    _, offsets_buffer, data = array.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int64 if wide else np.int32)
+    offsets = offsets[array.offset : array.offset + count + 1].astype(np.int64, copy=False)
+    begin, end = int(offsets[0]), int(offsets[-1])
+    if begin:
+        offsets = offsets - begin
+    starts, ends = offsets[:-1], offsets[1:]
+    absent = starts == ends
+    if array.null_count:
+        absent = absent | array.is_null().to_numpy(zero_copy_only=False)
+    return _Spans(np.frombuffer(data, np.uint8)[begin:end], starts, ends, absent)
+
+
+def _without(array: pa.Array, absent: Mask) -> pa.Array:
+    if array.null_count == int(absent.sum()):
+        return array
+    return pc.if_else(pa.array(absent), pa.scalar(None, array.type), array)
+
+
+# Times ------------------------------------------------------------------------------------------
+
+_ZONELESS, _UTC, _OFFSET = 0, 1, 6  # characters of the zone
+_CLOCK = len("2024-06-09T12:34:56")
+
+
+def _times(spans: _Spans) -> tuple[Integers, Mask]:
+    """Microseconds since 1970, and where a value is plainly a time (section 1)."""
+    lengths = spans.lengths
+    found = np.zeros(len(lengths), np.int64)
+    good = np.zeros(len(lengths), np.bool_)
+    for length in np.unique(lengths[~spans.absent]).tolist():
+        rows = np.flatnonzero((lengths == length) & ~spans.absent)
+        if _CLOCK <= length <= _CLOCK + 10 + _OFFSET:
+            text = _matrix(spans, rows, length)
+            found[rows], good[rows] = _iso_times(text)
+        elif length <= 16:
+            numbers, whole = _unix_times(_matrix(spans, rows, length))
+            found[rows], good[rows] = numbers, whole
+    return found, good
+
+
+def _matrix(spans: _Spans, rows: Integers, width: int) -> Bytes:
+    """The first `width` bytes of some values, a row each."""
+    windows = np.lib.stride_tricks.sliding_window_view(spans.data, width)
+    found: Bytes = windows[spans.starts[rows]]
+    return found
+
+
+def _unix_times(text: Bytes) -> tuple[Integers, Mask]:
+    digits = ((text >= _ZERO) & (text <= _NINE)).all(axis=1)
+    number = _number(text)
+    found = np.where(
+        number < 10**11, number * 10**6, np.where(number < 10**14, number * 1000, number)
+    )
+    return found, digits & (number < 10**16)
+
+
+def _iso_times(text: Bytes) -> tuple[Integers, Mask]:
+    """Times of one length: date, `T` or a space, clock, fraction, zone."""
+    length = text.shape[1]
+    found = np.zeros(len(text), np.int64)
+    good = np.zeros(len(text), np.bool_)
+    last = text[:, -1]
+    sign = text[:, -_OFFSET] if length > _CLOCK else last
+    offset = ((sign == ord("+")) | (sign == ord("-"))) & (text[:, -3] == _COLON)
+    for zone in (_ZONELESS, _UTC, _OFFSET):
+        if zone == _UTC:
+            mine = last == ord("Z")
+        elif zone == _OFFSET:
+            mine = offset
+        else:
+            mine = ~offset & (last >= _ZERO) & (last <= _NINE)
+        digits = length - zone - _CLOCK - 1
+        rows = np.flatnonzero(mine)
+        if not len(rows) or digits == 0 or not -1 <= digits <= 9:
+            continue
+        some = text[rows]
+        times, fine = _clock_times(some[:, :_CLOCK])
+        if digits > 0:
+            fraction = some[:, _CLOCK + 1 : _CLOCK + 1 + digits]
+            fine &= (some[:, _CLOCK] == _DOT) & _digits(fraction)
+            times += _number(fraction[:, :6]) * _POWERS[max(0, 6 - digits)]
+        if zone == _OFFSET:
+            hours, minutes = some[:, -5:-3], some[:, -2:]
+            fine &= _digits(hours) & _digits(minutes)
+            shift = _number(hours) * 60 + _number(minutes)
+            fine &= (_number(hours) <= 23) & (_number(minutes) <= 59)
+            times -= np.where(some[:, -_OFFSET] == ord("-"), -shift, shift) * 60_000_000
+        found[rows], good[rows] = times, fine
+    return found, good
+
+
+def _clock_times(text: Bytes) -> tuple[Integers, Mask]:
+    """`2024-06-09T12:34:56` as microseconds since 1970."""
+    marks = {4: b"-", 7: b"-", 13: b":", 16: b":"}
+    good = (text[:, 10] == ord("T")) | (text[:, 10] == _SPACE)
+    for place, mark in marks.items():
+        good &= text[:, place] == mark[0]
+    parts = {}
+    for name, (start, end) in {
+        "year": (0, 4),
+        "month": (5, 7),
+        "day": (8, 10),
+        "hour": (11, 13),
+        "minute": (14, 16),
+        "second": (17, 19),
+    }.items():
+        digits = text[:, start:end]
+        good &= _digits(digits)
+        parts[name] = _number(digits)
+    good &= (parts["month"] >= 1) & (parts["month"] <= 12) & (parts["day"] >= 1)
+    good &= (parts["hour"] <= 23) & (parts["minute"] <= 59) & (parts["second"] <= 59)
+    months = (parts["year"] - 1970) * 12 + np.clip(parts["month"], 1, 12) - 1
+    first = months.astype("datetime64[M]").astype("datetime64[D]")
+    following = (months + 1).astype("datetime64[M]").astype("datetime64[D]")
+    good &= parts["day"] <= (following - first).astype(np.int64)
+    days = first.astype(np.int64) + parts["day"] - 1
+    seconds = days * 86_400 + parts["hour"] * 3600 + parts["minute"] * 60 + parts["second"]
+    return seconds * 1_000_000, good
+
+
+def _digits(text: Bytes) -> Mask:
+    result: Mask = ((text >= _ZERO) & (text <= _NINE)).all(axis=1)
+    return result
+
+
+def _number(digits: Bytes) -> Integers:
+    """Rows of digits as numbers."""
+    number = np.zeros(len(digits), np.int64)
+    for place in range(digits.shape[1]):
+        number *= 10
+        number += digits[:, place]
+        number -= _ZERO
+    return number
+
+
+# Amounts ----------------------------------------------------------------------------------------
+
+
+def _decimals(spans: _Spans) -> tuple[Integers, Mask]:
+    """Millionths, and where a value is plainly an amount: digits, at most one point, 15 digits."""
+    lengths = spans.lengths
+    found = np.zeros(len(lengths), np.int64)
+    good = np.zeros(len(lengths), np.bool_)
+    for length in np.unique(lengths[~spans.absent]).tolist():
+        if length > 15:
+            continue
+        rows = np.flatnonzero((lengths == length) & ~spans.absent)
+        text = _matrix(spans, rows, length)
+        dots = text == _DOT
+        place = np.where(dots.any(axis=1), dots.argmax(axis=1), length)
+        for point in np.unique(place).tolist():
+            mine = np.flatnonzero(place == point)
+            whole, fraction = text[mine, :point], text[mine, point + 1 :]
+            if point > 12 or fraction.shape[1] > 6 or length - (point < length) == 0:
+                continue
+            good[rows[mine]] = _digits(whole) & _digits(fraction)
+            found[rows[mine]] = (
+                _number(whole) * 1_000_000 + _number(fraction) * _POWERS[6 - fraction.shape[1]]
+            )
+    return found, good
+
+
+def _decimal_array(millionths: Integers, good: Mask) -> pa.Array:
+    """As decimal(18, 6), null where not good."""
+    wide = np.zeros((len(millionths), 2), "<i8")
+    wide[:, 0] = millionths
+    valid = pa.py_buffer(np.packbits(good, bitorder="little"))
+    return pa.Array.from_buffers(pa.decimal128(18, 6), len(millionths), [valid, pa.py_buffer(wide)])
