@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from ingestion import checks
 from ingestion.contract import Contract, Field, plain
-from ingestion.readers.batch import Layout
+from ingestion.readers.batch import Layout, whole
 
 Mask = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
@@ -130,7 +130,7 @@ class Plain:
         self, contract: Contract, table: pa.Table
     ) -> tuple[dict[str, _Texts], Mask, Mask] | None:
         """The texts by field, which documents hold nothing else, and which hold unknown fields."""
-        documents = table["document"].combine_chunks()
+        documents = whole(table["document"])
         sample = _sample(documents.take(_spread(len(documents))).to_pylist())
         if not sample:
             return None
@@ -158,7 +158,7 @@ class Plain:
             )
             .to_arrow_table()
         )
-        arrays = [column.combine_chunks() for column in parsed.columns]
+        arrays = [whole(column) for column in parsed.columns]
         nested = [
             name
             for name in structure
@@ -268,10 +268,9 @@ class Plain:
         )
         (judgement,) = checks.judgements(contract, _none, layout)
         judged = self.connection.from_arrow(batch).query("batch", judgement.sql).to_arrow_table()
-        judged = judged.combine_chunks()
-        fine = judged["reason"].combine_chunks().is_null().to_numpy(zero_copy_only=False)
+        fine = whole(judged["reason"]).is_null().to_numpy(zero_copy_only=False)
         assert judged.num_rows == len(column)
-        return judged[field.name].combine_chunks(), fine
+        return whole(judged[field.name]), fine
 
     def _extra(self, contract: Contract, layout: Layout, table: pa.Table, more: Mask) -> pa.Array:
         """The column `extra`, worked out where a record has something for it."""
@@ -281,7 +280,7 @@ class Plain:
         sql = checks.extra_sql(contract, layout)
         some = table.filter(pa.array(more))
         found = self.connection.from_arrow(some).query("batch", sql).to_arrow_table()
-        return pc.replace_with_mask(nothing, pa.array(more), found["extra"].combine_chunks())
+        return pc.replace_with_mask(nothing, pa.array(more), whole(found["extra"]))
 
 
 def _none(name: str) -> Contract:
@@ -334,11 +333,11 @@ def _of_columns(
             if checks.column_name(path.text) in places
         ]
         if found:
-            texts[field.name] = _Texts(table[f"c{found[0]}"].combine_chunks(), kinds[found[0]])
+            texts[field.name] = _Texts(whole(table[f"c{found[0]}"]), kinds[found[0]])
         for index in found[1:]:  # another name of the field: which counts is for the SQL to say
-            sure &= _spans(table[f"c{index}"].combine_chunks()).absent
+            sure &= _spans(whole(table[f"c{index}"])).absent
     for index in places.values():
-        more |= ~_spans(table[f"c{index}"].combine_chunks()).absent
+        more |= ~_spans(whole(table[f"c{index}"])).absent
     return texts, sure, more
 
 
@@ -351,9 +350,9 @@ def _whole(
     quotes are left belong to strings. A document with another key, a key twice, or a string where
     none is expected has another number of one or the other than the values that were found need.
     """
-    whole = _counted(documents)
-    keys, strings = whole.keys - whole.nulls, (whole.quotes - 2 * whole.keys)
-    sure = (whole.first == ord("{")) & ~whole.escapes
+    all_ = _counted(documents)
+    keys, strings = all_.keys - all_.nulls, all_.quotes - 2 * all_.keys
+    sure = (all_.first == ord("{")) & ~all_.escapes
     for name, array in texts.items():
         spans = _spans(array)
         there = array.is_valid().to_numpy(zero_copy_only=False)

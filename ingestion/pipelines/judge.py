@@ -22,7 +22,7 @@ from ingestion.contract import Contract, Router
 from ingestion.pipelines import raw
 from ingestion.pipelines.writers import Load, Writer, discard
 from ingestion.plain import Plain
-from ingestion.readers.batch import Batch, Layout, kept_text
+from ingestion.readers.batch import Batch, Layout, kept_text, whole
 from ingestion.readers.json_reader import document_faults
 
 _ROWS = 100_000
@@ -148,7 +148,7 @@ class Judge:
     def _judge(self, contract: Contract | Router, layout: Layout) -> None:
         batch = self.doubtful.pop((contract, layout)).together()
         if layout.unchecked:
-            faults = document_faults(batch.table["document"].combine_chunks(), self.connection)
+            faults = document_faults(whole(batch.table["document"]), self.connection)
             if faults.null_count < len(faults):
                 faulty = _some(batch, faults.is_valid())
                 self._reject(contract.stream, faulty, faults.drop_null(), None)
@@ -188,12 +188,12 @@ class Judge:
             return typed
         without = pa.repeat(pa.scalar(True), typed.num_rows)
         if contract.identity is not None:
-            without = typed[contract.identity].combine_chunks().is_null()
+            without = whole(typed[contract.identity]).is_null()
         found = pa.nulls(typed.num_rows, pa.string())
         if without.true_count:
             relation = self.connection.from_arrow(typed.filter(without))
             made = relation.query("batch", checks.identity_sql(contract)).to_arrow_table()
-            found = pc.replace_with_mask(found, without, made[name].combine_chunks())
+            found = pc.replace_with_mask(found, without, whole(made[name]))
         return typed.append_column(name, found)
 
     def _reject(
@@ -221,7 +221,7 @@ class Judge:
         self.writer.write(raw.REJECTED, pa.table(columns))
 
     def _file_names(self, records: pa.Table) -> pa.Array:
-        numbers = records["file"].combine_chunks()
+        numbers = whole(records["file"])
         return pa.DictionaryArray.from_arrays(numbers, pa.array(self.files, pa.string()))
 
 

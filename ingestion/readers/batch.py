@@ -51,6 +51,11 @@ class Batch:
     raw: Callable[[Sequence[int]], list[bytes]]
 
 
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array, without a copy where it is one already."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
 def fault_batch(
     raw: bytes, fault: str, *, position: int, line: int | None, total: int | None = None
 ) -> Batch:

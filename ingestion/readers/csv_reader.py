@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import csv
 
 from ingestion.readers.batch import (
     RAW_LIMIT,
@@ -63,6 +64,12 @@ class _CsvReader(TextReader):
             yield self.rest(fault, position=0)
             return
         while True:
+            if (batch := self.plain_batch()) is not None:
+                yield batch
+                if self.ended and not self.buffer:
+                    return
+                self.more()
+                continue
             records = self.records()
             yield from self.batch(records)
             self.drop(records.used)
@@ -116,6 +123,62 @@ class _CsvReader(TextReader):
         self.header = tuple(column[0].as_py() for column in names)
         self.drop(len(raw))
         return None
+
+    def plain_batch(self) -> Batch | None:
+        """The buffer's whole lines, parsed by Arrow; None where that could read them otherwise."""
+        end = self.buffer.rfind(b"\n") + 1
+        text = self.buffer[:end]
+        if not text or b"\0" in text:
+            return None
+        if b"\r" in text and text.count(b"\r") > text.count(b"\r\n"):
+            return None  # a carriage return that ends no line
+        codes = np.frombuffer(text, np.uint8)
+        newlines = positions_of(text, _NEWLINE)
+        if b'"' in text:
+            quotes = positions_of(text, _QUOTE)
+            if len(quotes) % 2 or not _quotes_pair(codes, quotes, self.separator, ended=True):
+                return None
+            lasts = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
+        else:
+            lasts = newlines
+        starts, ends = np.concatenate([[0], lasts[:-1] + 1]).astype(np.int64), lasts
+        ends = ends - (codes[np.maximum(ends - 1, 0)] == _RETURN)
+        filled = ends > starts
+        if not filled.all():
+            starts, ends = starts[filled], ends[filled]
+        try:
+            parsed = self.parse(text)
+        except pa.ArrowInvalid:  # another number of fields, or not UTF-8
+            return None
+        if parsed.num_rows != len(starts):
+            return None
+        lines = np.searchsorted(newlines, starts).astype(np.int64) + self.line
+        table = pa.table(
+            {
+                "position": pa.array(np.arange(len(starts), dtype=np.int64) + self.position + 1),
+                "line": pa.array(lines),
+                "fault": pa.nulls(len(starts), pa.string()),
+            }
+        )
+        for index, column in enumerate(parsed.columns):
+            table = table.append_column(f"c{index}", column)
+        self.position += len(starts)
+        self.line += len(newlines)
+        self.buffer = self.buffer[end:]
+        return Batch(table, Layout(self.header), slices(text, starts, ends))
+
+    def parse(self, text: bytes) -> pa.Table:
+        names = [f"c{index}" for index in range(len(self.header))]
+        return csv.read_csv(
+            pa.BufferReader(text),
+            csv.ReadOptions(column_names=names, block_size=len(text) + 1, use_threads=False),
+            csv.ParseOptions(delimiter=chr(self.separator), newlines_in_values=True),
+            csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
+        )
 
     def records(self) -> _Records:
         found = _at_once(self.buffer, self.separator, ended=self.ended)
@@ -193,7 +256,7 @@ class _CsvReader(TextReader):
         columns = []
         for index in range(width):
             mine = slice(index, None, width)
-            column = cut(buffer, starts[mine], ends[mine]).cast(pa.large_string())
+            column = cut(buffer, starts[mine], ends[mine]).cast(pa.string())
             if quoted[mine].any():
                 column = pc.if_else(
                     pa.array(quoted[mine]), pc.replace_substring(column, '""', '"'), column
@@ -289,7 +352,7 @@ def _quotes_pair(
     begins[1:] |= opening[1:] == closing[: len(opening) - 1] + 1
     if not begins.all():
         return False
-    padded = np.concatenate([codes, [_NEWLINE, _NEWLINE]])
+    padded = np.concatenate([codes, np.full(2, _NEWLINE, np.uint8)])
     after, second = padded[closing + 1], padded[closing + 2]
     finishes = (after == separator) | (after == _NEWLINE) | (after == _QUOTE)
     finishes |= (after == _RETURN) & (second == _NEWLINE) & (closing + 2 < len(codes) + (not ended))
