@@ -65,7 +65,8 @@ class _CsvReader(TextReader):
             return
         while True:
             if (batch := self.plain_batch()) is not None:
-                yield batch
+                if batch.table.num_rows:
+                    yield batch
                 if self.ended and not self.buffer:
                     return
                 self.more()

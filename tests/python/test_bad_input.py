@@ -325,10 +325,10 @@ def _many_clicks(name: str, count: int) -> bytes:
 
 
 def test_a_full_disk(logs: Path, tmp_path: Path) -> None:
-    """On a file system of 8 MB: said, nothing half loaded; with room again all is loaded."""
+    """On a file system of 4 MB: said, nothing half loaded; with room again all is loaded."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("no right to mount a small file system")
     try:
