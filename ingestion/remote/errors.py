@@ -9,6 +9,10 @@ class StorageError(OSError):
     """What is wrong with a file behind a URL, in words that end with what to do."""
 
 
+class Unreachable(StorageError):
+    """Nobody answers at a server's address."""
+
+
 _NO_CREDENTIALS = {
     "NoCredentialsError",
     "PartialCredentialsError",
@@ -55,8 +59,11 @@ _LOST = {
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|(specified|such) (bucket|container)")
 
 
-def explain(error: BaseException, credentials: str, host: str) -> StorageError:
-    """A library's error in words: what is wrong and what to do, without secrets."""
+def explain(error: BaseException, credentials: str, place: str) -> StorageError:
+    """A library's error in words: what is wrong and what to do, without secrets.
+
+    `place` is the bucket or server, `credentials` where it looks for them.
+    """
     if isinstance(error, StorageError):
         return error
     chain: list[BaseException] = [error]
@@ -66,28 +73,30 @@ def explain(error: BaseException, credentials: str, host: str) -> StorageError:
     text = " ".join(str(one) for one in chain)
     status = next((found for one in chain if (found := _status(one))), 0)
     if kinds & _NO_CREDENTIALS or "Must provide either a connection_string" in text:
-        return StorageError(f"there are no credentials that it takes; set {credentials}")
+        return StorageError(f"no credentials for {place}; set {credentials}")
     if "HostKeyNotVerifiable" in kinds:
         return StorageError(
-            f"the key of the host {host} is not in ~/.ssh/known_hosts;"
+            f"the host key of {place} is not in ~/.ssh/known_hosts;"
             " connect to it once with ssh, and check the key"
         )
     if kinds & _UNTRUSTED:
         return StorageError(
-            f"the certificate of {host} is not trusted;"
+            f"the certificate of {place} is not trusted;"
             " name its authority's certificate in SSL_CERT_FILE"
         )
     if kinds & _DENIED or status in (401, 403) or text.startswith("Forbidden"):
-        return StorageError(f"access denied; check {credentials}, and their rights")
+        return StorageError(
+            f"access denied by {place}; check the credentials and their rights: {credentials}"
+        )
     if "FileNotFoundError" in kinds or status == 404:
         what = "bucket" if _NO_BUCKET.search(text) else "file or folder"
         return StorageError(f"no such {what}; check the URL")
     if kinds & _UNREACHABLE:
-        return StorageError(f"cannot reach {host}; check the address and the network")
+        return Unreachable(f"cannot reach {place}; check the address and the network")
     if kinds & _LOST:
-        return StorageError(f"the connection to {host} was lost, or it took too long to answer")
+        return StorageError(f"the connection to {place} was lost, or it took too long to answer")
     if status:
-        return StorageError(f"{host} answered with status {status}")
+        return StorageError(f"{place} answered with status {status}")
     words = (str(error).strip().splitlines() or [""])[0]
     return StorageError(f"{type(error).__name__}: {_without_queries(words)}")
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from ingestion.remote.errors import StorageError
 from ingestion.remote.names import userinfo
 
-_CONNECT_SECONDS, _ANSWER_SECONDS = 10, 60
+CONNECT_SECONDS, _ANSWER_SECONDS = 10, 60
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Scheme:
     package: str
     credentials: str
     options: Callable[[str], dict[str, Any]]
+    endpoint: str | None = None  # the variable that names another server than the cloud's own
+    address: Callable[[Any], str] | None = None  # of the server, where a library waits too long
 
 
 _FRESH = {"use_listings_cache": False}
@@ -33,7 +35,7 @@ _FRESH = {"use_listings_cache": False}
 
 def _s3(authority: str) -> dict[str, Any]:
     retries = {"mode": "standard", "max_attempts": 3}
-    timeouts = {"connect_timeout": _CONNECT_SECONDS, "read_timeout": _ANSWER_SECONDS}
+    timeouts = {"connect_timeout": CONNECT_SECONDS, "read_timeout": _ANSWER_SECONDS}
     return {"config_kwargs": {"retries": retries, **timeouts}, **_FRESH}
 
 
@@ -53,7 +55,7 @@ def _az(authority: str) -> dict[str, Any]:
     host = authority.rpartition("@")[2]
     if "." in host:
         options["account_name"] = host.partition(".")[0]
-    timeouts = {"connection_timeout": _CONNECT_SECONDS, "read_timeout": _ANSWER_SECONDS}
+    timeouts = {"connection_timeout": CONNECT_SECONDS, "read_timeout": _ANSWER_SECONDS}
     return {**options, **timeouts, **_FRESH}
 
 
@@ -62,7 +64,7 @@ def _http(authority: str) -> dict[str, Any]:
 
     client: dict[str, Any] = {
         "timeout": aiohttp.ClientTimeout(
-            total=None, sock_connect=_CONNECT_SECONDS, sock_read=_ANSWER_SECONDS
+            total=None, sock_connect=CONNECT_SECONDS, sock_read=_ANSWER_SECONDS
         ),
         "trust_env": True,  # proxies, ~/.netrc
         "auto_decompress": False,  # what is hashed is what is stored
@@ -94,7 +96,7 @@ def _sftp(authority: str) -> dict[str, Any]:
         **options,
         # The library's default is to trust every host; () is asyncssh's, ~/.ssh/known_hosts.
         "known_hosts": (),
-        "connect_timeout": _CONNECT_SECONDS,
+        "connect_timeout": CONNECT_SECONDS,
         "login_timeout": _ANSWER_SECONDS,
         "keepalive_interval": _ANSWER_SECONDS // 4,
     }
@@ -103,15 +105,18 @@ def _sftp(authority: str) -> dict[str, Any]:
 _S3 = Scheme(
     "s3",
     "s3fs",
-    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (FSSPEC_S3_ANON=true for a"
-    " public bucket), and AWS_ENDPOINT_URL if it is not Amazon's",
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (a public bucket:"
+    " FSSPEC_S3_ANON=true); AWS_ENDPOINT_URL if the server is not Amazon's",
     _s3,
+    "AWS_ENDPOINT_URL",
 )
 _GS = Scheme(
     "gs",
     "gcsfs",
     "GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`",
     _gs,
+    "STORAGE_EMULATOR_HOST",
+    lambda fs: os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com",
 )
 _AZ = Scheme(
     "abfs",
@@ -119,6 +124,7 @@ _AZ = Scheme(
     "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME with"
     " AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, or run `az login`",
     _az,
+    address=lambda fs: str(fs.service_client.url),
 )
 HTTP = Scheme("http", "aiohttp", "the user and password in the URL or in ~/.netrc", _http)
 SFTP = Scheme(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import PurePath, PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.request import getproxies
 
-from ingestion.remote.errors import StorageError, explain
+from ingestion.remote.errors import StorageError, Unreachable, explain
 from ingestion.remote.files import BLOCK, Remote, TooLarge
 from ingestion.remote.names import public
-from ingestion.remote.schemes import HTTP, SCHEMES, SFTP
+from ingestion.remote.schemes import CONNECT_SECONDS, HTTP, SCHEMES, SFTP
 
 Blocks = Generator[bytes, None, None]
+_LOGGERS = ("s3fs", "gcsfs", "azure", "asyncssh", "asyncio")  # what they say, a problem says
 _SAFE = "%/:=&?~+!$,;'@()*[]"
 
 
@@ -39,24 +45,29 @@ class Store:
     missing = "no such file or folder"
 
     def __init__(self, scheme_name: str, authority: str) -> None:
+        self.unreachable: Unreachable | None = None
         self.scheme_name = scheme_name
         self.scheme = SCHEMES[scheme_name]
         self.host = authority.rpartition("@")[2]
         self.authority = authority
+        with self.asking():
+            self.fs: Any = self._connected()
+            if self.scheme.address is not None:
+                _reach(self.scheme.address(self.fs))
+
+    def _connected(self) -> Any:
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             import fsspec
 
-            options = self.scheme.options(authority)
-            self.fs: Any = fsspec.filesystem(
-                self.scheme.protocol, skip_instance_cache=True, **options
-            )
+            options = self.scheme.options(self.authority)
+            return fsspec.filesystem(self.scheme.protocol, skip_instance_cache=True, **options)
         except ImportError:
             raise StorageError(
-                f"{scheme_name}:// needs the package {self.scheme.package};"
+                f"{self.scheme_name}:// needs the package {self.scheme.package};"
                 f" run `pip install {self.scheme.package}`"
             ) from None
-        except Exception as error:
-            raise self.problem(error) from None
 
     # Names
 
@@ -77,19 +88,16 @@ class Store:
 
     def info(self, key: str) -> Entry | None:
         """What stands at a key, None when nothing does."""
-        try:
-            return self._entry(self.fs.info(key))
-        except FileNotFoundError:
-            return None
-        except Exception as error:
-            raise self.problem(error) from None
+        with self.asking():
+            try:
+                return self._entry(self.fs.info(key))
+            except FileNotFoundError:
+                return None
 
     def entries(self, folder: str) -> list[Entry]:
         """What a folder holds, by one listing."""
-        try:
+        with self.asking():
             listed = [self._entry(info) for info in self.fs.ls(folder, detail=True)]
-        except Exception as error:
-            raise self.problem(error) from None
         return [entry for entry in listed if entry.key.strip("/") != folder.strip("/")]
 
     def files(
@@ -130,9 +138,7 @@ class Store:
     ) -> Generator[bytes, None, None]:
         """A generator of the file's bytes from `start` on. Raises TooLarge beyond `at_most`."""
         read = 0
-        opened = None
-        try:
-            opened = self._open(file.key)
+        with self.asking(), closing(self._open(file.key)) as opened:
             size = self._length(opened)
             if at_most is not None and size is not None and size > at_most:
                 raise TooLarge(size)
@@ -142,13 +148,6 @@ class Store:
                 if at_most is not None and read > at_most:
                     raise TooLarge(size)
                 yield block
-        except (TooLarge, GeneratorExit):
-            raise
-        except Exception as error:
-            raise self.problem(error) from None
-        finally:
-            if opened is not None:
-                opened.close()
 
     def _open(self, key: str) -> Any:
         return self.fs.open(key, "rb")
@@ -162,7 +161,29 @@ class Store:
     # Problems
 
     def problem(self, error: BaseException) -> StorageError:
-        return explain(error, self.scheme.credentials, self.host)
+        problem = explain(error, self.scheme.credentials, self.place())
+        if isinstance(problem, Unreachable):
+            self.unreachable = problem
+        return problem
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Whatever the library raises becomes a StorageError.
+
+        A server that nobody could reach is not asked again in this run: libraries try it for a
+        minute and more, with each file.
+        """
+        if self.unreachable is not None:
+            raise self.unreachable
+        try:
+            yield
+        except (StorageError, TooLarge):
+            raise
+        except Exception as error:
+            raise self.problem(error) from None
+
+    def place(self) -> str:
+        return self.host
 
 
 class ObjectStore(Store):
@@ -183,13 +204,16 @@ class ObjectStore(Store):
     def path(self, key: str) -> PurePath:
         return PurePosixPath("/", key)
 
+    def place(self) -> str:
+        bucket = f"{self.scheme_name}://{self.host}"
+        endpoint = os.environ.get(self.scheme.endpoint or "")
+        return f"{bucket} at {public(endpoint)}" if endpoint else bucket
+
     def files(
         self, folder: str, failed: Callable[[str, StorageError], None], hidden: tuple[str, ...]
     ) -> Iterator[Entry]:
-        try:
+        with self.asking():
             found = self.fs.find(folder, detail=True)
-        except Exception as error:
-            raise self.problem(error) from None
         for entry in map(self._entry, found.values()):
             below = entry.key[len(folder) :].strip("/").split("/")
             if not entry.is_folder and not any(name.startswith(hidden) for name in below):
@@ -222,10 +246,8 @@ class ObjectStore(Store):
             raise StorageError("it was replaced while it was read; run again")
 
     def _range(self, key: str, start: int, end: int) -> bytes:
-        try:
+        with self.asking():
             block: bytes = self.fs.cat_file(key, start=start, end=end)
-        except Exception as error:
-            raise self.problem(error) from None
         return block
 
 
@@ -263,10 +285,8 @@ class WebServer(Store):
         return Entry(key, path in ("", "/") or path.endswith("/"))
 
     def entries(self, folder: str) -> list[Entry]:
-        try:
+        with self.asking():
             page = self.fs.cat_file(folder).decode(errors="replace")
-        except Exception as error:
-            raise self.problem(error) from None
         parser = _Links()
         parser.feed(page)
         base = folder.partition("?")[0]
@@ -280,12 +300,11 @@ class WebServer(Store):
         return list(found.values())
 
     def size(self, key: str) -> int | None:
-        try:
-            size: int | None = self.fs.info(key)["size"]
-        except FileNotFoundError:  # whatever a server has against HEAD; a GET shows what is wrong
-            return None
-        except Exception as error:
-            raise self.problem(error) from None
+        with self.asking():
+            try:
+                size: int | None = self.fs.info(key)["size"]
+            except FileNotFoundError:  # whatever it has against HEAD; a GET shows what is wrong
+                size = None
         return size
 
     def _open(self, key: str) -> Any:
@@ -316,6 +335,18 @@ class _Links(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "a":
             self.links += [value for name, value in attrs if name == "href" and value]
+
+
+def _reach(address: str) -> None:
+    """Raises OSError when nobody answers there, where a library would wait for a minute."""
+    server = urlsplit(address)
+    if server.hostname is None or getproxies().get(server.scheme):
+        return
+    port = server.port or (443 if server.scheme == "https" else 80)
+    try:
+        socket.create_connection((server.hostname, port), CONNECT_SECONDS).close()
+    except TimeoutError as error:
+        raise ConnectionRefusedError(str(error)) from None
 
 
 def connect(scheme_name: str, authority: str) -> Store:
