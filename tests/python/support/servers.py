@@ -118,6 +118,7 @@ def s3(folder: Path) -> Iterator[Place]:
         "dir": folder,
         "s3.config": folder / "s3.json",
         "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
         "volume.max": 50,
         "master.volumeSizeLimitMB": 64,
         "master.telemetry": "false",
