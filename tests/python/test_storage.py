@@ -64,9 +64,8 @@ def warehouse(tmp_path: Path) -> Path:
 
 
 def load(place: Place, *arguments: str, warehouse: Path, **environment: str) -> landing.Ran:
-    return landing.adx(
-        "load", *arguments, warehouse=warehouse, **{**place.environment, **environment}
-    )
+    environment = {**place.environment, **environment}
+    return landing.adx("load", *arguments, warehouse=warehouse, timeout=300, **environment)
 
 
 def url(place: Place, path: str) -> str:
@@ -201,7 +200,7 @@ def test_a_large_file_is_streamed(everywhere: Everywhere, kind: str) -> None:
 
 
 def test_small_objects_cost_one_request_each(everywhere: Everywhere, warehouse: Path) -> None:
-    """One listing a thousand objects, one GET an object and no HEAD, also when most are known."""
+    """A listing, a GET an object and no HEAD; the same again to find that all are known."""
     place = everywhere["s3"]
     for number in range(60):
         place.put(f"many/clicks/{number:03}.csv", CLICKS + click(f"u{number:03}"))
