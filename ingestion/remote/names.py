@@ -25,8 +25,7 @@ def public(url: str) -> str:
     parts = urlsplit(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     secret = any(_SECRET.search(name) or len(value) >= _OPAQUE for name, value in pairs)
-    if len(pairs) != len([pair for pair in parts.query.split("&") if pair]):
-        secret = True
+    secret |= any("=" not in pair for pair in parts.query.split("&"))  # a value without a name
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "" if secret else parts.query, ""))
 

@@ -300,7 +300,9 @@ WRONG: dict[str, tuple[str, str, dict[str, str], tuple[str, ...]]] = {
         ("certificate", "SSL_CERT_FILE"),
     ),
     "an unknown key": ("sftp", "{root}/x/", {"HOME": "/nonexistent"}, ("known_hosts",)),
-    "another SFTP user": ("sftp", "{other}/x/", {}, ("access denied",)),
+    "another SFTP user": (
+        "sftp", "{other}/x/", {"HOME": "{folder}/../stranger"}, ("access denied", "keys"),
+    ),
     "no SFTP server": ("sftp", "sftp://loader@127.0.0.1:9/x/", {}, ("cannot reach",)),
     "an unknown scheme": ("http", "ftp://example.com/x", {}, ("ftp://", "s3://")),
     "no bucket": ("http", "s3:///x", {}, ("bucket",)),
@@ -317,7 +319,8 @@ def test_what_is_wrong_is_said(everywhere: Everywhere, warehouse: Path, case: st
     other = place.root.replace("loader@", "nobody:secret-word@")
     began = time.monotonic()
     wrong = path.format(root=place.root, other=other)
-    ran = load(place, wrong, "--stream", "clicks", warehouse=warehouse, **environment)
+    settings = {name: value.format(folder=place.folder) for name, value in environment.items()}
+    ran = load(place, wrong, "--stream", "clicks", warehouse=warehouse, **settings)
     polite(ran, 1, *words)
     assert time.monotonic() - began < 40
     assert "secret" not in ran.said.replace("AWS_SECRET_ACCESS_KEY", "")

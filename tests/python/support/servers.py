@@ -298,7 +298,10 @@ def sftp(folder: Path) -> Iterator[Place]:
     server = asyncio.run_coroutine_threadsafe(listen(), loop).result(_START_SECONDS)
     port = server.get_port()
     public = host_key.export_public_key().decode()
-    (ssh / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}")
+    stranger = folder / "stranger" / ".ssh"  # knows the host, has no key
+    stranger.mkdir(parents=True, mode=0o700)
+    for known_hosts in (ssh / "known_hosts", stranger / "known_hosts"):
+        known_hosts.write_text(f"[127.0.0.1]:{port} {public}")
     try:
         environment = {"HOME": str(folder / "home"), "SSH_AUTH_SOCK": ""}
         yield Place(f"sftp://loader@127.0.0.1:{port}{landing}", environment, landing)
