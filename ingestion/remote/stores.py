@@ -21,6 +21,7 @@ from ingestion.remote.schemes import CONNECT_SECONDS, HTTP, SCHEMES, SFTP
 
 Blocks = Generator[bytes, None, None]
 _LOGGERS = ("s3fs", "gcsfs", "azure", "asyncssh", "asyncio")  # what they say, a problem says
+_TRIES = 2  # s3fs makes five, each of which is botocore's three
 _SAFE = "%/:=&?~+!$,;'@()*[]"
 
 
@@ -62,12 +63,14 @@ class Store:
             import fsspec
 
             options = self.scheme.options(self.authority)
-            return fsspec.filesystem(self.scheme.protocol, skip_instance_cache=True, **options)
+            fs = fsspec.filesystem(self.scheme.protocol, skip_instance_cache=True, **options)
         except ImportError:
             raise StorageError(
                 f"{self.scheme_name}:// needs the package {self.scheme.package};"
                 f" run `pip install {self.scheme.package}`"
             ) from None
+        fs.retries = _TRIES
+        return fs
 
     # Names
 
