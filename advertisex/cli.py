@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from advertisex import console, funnel
 from ingestion.errors import UserError, WrongUsage
+from ingestion.storage import Location, is_url
 from ingestion.warehouse import PROJECT, TARGETS, Warehouse, from_environment
 
 # dbt and dlt take seconds to import: only the commands that need them do.
@@ -133,7 +134,7 @@ def load(
     max_rejects: str | None,
     as_json: bool,
 ) -> bool:
-    """Load log files, folders or glob patterns into the warehouse's raw schema."""
+    """Load files, folders or glob patterns, local or as URLs, into the raw schema."""
     loaded = _load(warehouse, paths, stream, contract, _share(max_rejects), as_json)
     return _said(loaded, as_json)
 
@@ -294,7 +295,7 @@ def _load(
 
     with _bar("files", quiet=as_json) as step:
 
-        def progress(path: Path, done: int, total: int) -> None:
+        def progress(path: Location, done: int, total: int) -> None:
             step(path.name, done, total)
 
         report = load_files(paths, warehouse, stream=stream, contract=contract, progress=progress)
@@ -326,7 +327,7 @@ def _load(
         "seconds": round(report.seconds, 3),
         "files": [
             {
-                "file": file.path,
+                "file": str(file.path),
                 "stream": file.stream,
                 "status": file.status,
                 "read": file.read,
@@ -351,7 +352,7 @@ def _show_files(files: tuple[FileResult, ...]) -> None:
                 note = f"skipped: {file.message}"
             rows.append(
                 (
-                    os.path.relpath(file.path),
+                    _shown(str(file.path)),
                     file.stream,
                     file.read,
                     file.accepted,
@@ -497,7 +498,12 @@ def _show_funnel(warehouse: Warehouse) -> None:
 
 def _relative(rejects: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """With the files' names as seen from here."""
-    return [{**row, "for_example_in": os.path.relpath(row["for_example_in"])} for row in rejects]
+    return [{**row, "for_example_in": _shown(row["for_example_in"])} for row in rejects]
+
+
+def _shown(file: str) -> str:
+    """A file's name as seen from here."""
+    return file if is_url(file) else os.path.relpath(file)
 
 
 def _ratio(part: Any, whole: Any) -> float | None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from ingestion.contract import streams
+from ingestion.storage import Location, is_url
+
+if TYPE_CHECKING:
+    from ingestion.remote.find import Stores
 
 _ENDINGS = {
     ".json": "json",
@@ -19,13 +24,14 @@ _ENDINGS = {
     ".avro": "avro",
 }
 _PACKED = (".gz", ".gzip", ".zst", ".zstd")
+_NO_MATCH = "no file matches this pattern"
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A file to load; `stream` is None where no folder of its path is named like one."""
 
-    path: Path
+    path: Location
     stream: str | None
 
 
@@ -33,56 +39,81 @@ class Candidate:
 class Problem:
     """A path that cannot be loaded, and why."""
 
-    path: Path
+    path: Location
     message: str
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a path of the user's leads to: files in order, and problems on the way to them."""
+
+    root: Location
+    files: Sequence[Location]
+    is_folder: bool = False
+    problems: Sequence[Problem] = ()
 
 
 def find_files(paths: Iterable[str], stream: str | None) -> tuple[list[Candidate], list[Problem]]:
     """Files, folders and glob patterns → files in the order of their names, each once.
 
-    In a folder, hidden files (`.x`, `_x`) are passed over and so is, unless `stream` is given, what
-    lies beside the streams' folders and is no log: another kind of file, or one at the very top
-    (a `truth.json`, a manifest). A log in a sub-folder of no stream's name is a problem.
+    Each is a local path or a URL. In a folder, hidden files (`.x`, `_x`) are passed over and so is,
+    unless `stream` is given, what lies beside the streams' folders and is no log: another kind of
+    file, or one at the very top (a `truth.json`, a manifest). A log in a sub-folder of no stream's
+    name is a problem.
     """
-    candidates: dict[Path, Candidate] = {}
+    candidates: dict[str, Candidate] = {}
     problems: list[Problem] = []
+    find_url = _url_finder()
     for text in paths:
-        path = Path(os.path.abspath(text))
-        if path.is_dir():
-            found = sorted(_walk(path, problems))
-            known = [Candidate(file, stream or stream_of(file)) for file in found]
+        found = find_url(text) if is_url(text) else _find_local(text)
+        problems.extend(found.problems)
+        known = [Candidate(file, stream or stream_of(file.path)) for file in found.files]
+        if found.is_folder:
             usable = [candidate for candidate in known if candidate.stream is not None]
-            for candidate in known:
-                lost = candidate.stream is None and candidate.path.parent != path
-                if lost and usual_format(candidate.path) is not None:
-                    problems.append(Problem(candidate.path, no_stream()))
-            if not usable and not any(problem.path.is_relative_to(path) for problem in problems):
-                problems.append(Problem(path, _no_logs(bool(found))))
-        elif os.path.lexists(path):
-            usable = [Candidate(path, stream or stream_of(path))]
-        elif glob.has_magic(text):
-            matches = [Path(os.path.abspath(match)) for match in glob.glob(text, recursive=True)]
-            files = sorted(match for match in matches if not match.is_dir())
-            usable = [Candidate(file, stream or stream_of(file)) for file in files]
-            if not usable:
-                problems.append(Problem(path, "no file matches this pattern"))
-        else:
-            usable = []
-            problems.append(Problem(path, "no such file or folder"))
-        for candidate in usable:
-            candidates.setdefault(candidate.path, candidate)
+            lost = [
+                Problem(candidate.path, no_stream())
+                for candidate in known
+                if candidate.stream is None
+                and candidate.path.path.parent != found.root.path
+                and usual_format(candidate.path.path) is not None
+            ]
+            problems.extend(lost)
+            if not usable and not lost and not found.problems:
+                problems.append(Problem(found.root, _no_logs(bool(known))))
+            known = usable
+        for candidate in known:
+            candidates.setdefault(candidate.path.uri, candidate)
     return list(candidates.values()), problems
 
 
-def stream_of(path: Path) -> str | None:
+def stream_of(path: PurePath) -> str | None:
     """The nearest folder of the path that is named like a stream."""
     known = streams()
     return next((parent.name for parent in path.parents if parent.name in known), None)
 
 
+def _find_local(text: str) -> _Found:
+    path = Path(os.path.abspath(text))
+    root = Location(str(path))
+    if path.is_dir():
+        problems: list[Problem] = []
+        files = sorted(_walk(path, problems))
+        return _Found(root, [Location(str(file)) for file in files], True, problems)
+    if os.path.lexists(path):
+        return _Found(root, [root])
+    if not glob.has_magic(text):
+        return _Found(root, (), problems=[Problem(root, "no such file or folder")])
+    matches = [Path(os.path.abspath(match)) for match in glob.glob(text, recursive=True)]
+    files = sorted(match for match in matches if not match.is_dir())
+    if not files:
+        return _Found(root, (), problems=[Problem(root, _NO_MATCH)])
+    return _Found(root, [Location(str(file)) for file in files])
+
+
 def _walk(folder: Path, problems: list[Problem]) -> Iterator[Path]:
     def failed(error: OSError) -> None:
-        problems.append(Problem(Path(error.filename), f"cannot read it: {error.strerror}"))
+        location = Location(str(error.filename))
+        problems.append(Problem(location, f"cannot read it: {error.strerror}"))
 
     for parent, folders, files in os.walk(folder, onerror=failed):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
@@ -92,7 +123,33 @@ def _walk(folder: Path, problems: list[Problem]) -> Iterator[Path]:
                 yield path
 
 
-def usual_format(path: Path) -> str | None:
+def _url_finder() -> Callable[[str], _Found]:
+    """Finds what URLs lead to; each of their servers is connected to once."""
+    stores: Stores | None = None
+
+    def find(url: str) -> _Found:
+        nonlocal stores
+        from ingestion.remote.errors import StorageError
+        from ingestion.remote.find import Stores
+        from ingestion.remote.names import public
+
+        stores = stores or Stores()
+        try:
+            found = stores.find(url)
+        except StorageError as error:
+            root = Location(public(url))
+            return _Found(root, (), problems=[Problem(root, str(error))])
+        problems = [
+            Problem(Location(where), f"cannot read it: {error}") for where, error in found.failed
+        ]
+        if found.is_pattern and not found.files and not problems:
+            problems.append(Problem(found.root, _NO_MATCH))
+        return _Found(found.root, found.files, found.is_folder, problems)
+
+    return find
+
+
+def usual_format(path: PurePath) -> str | None:
     """The format that a file's name promises, compressed or not."""
     endings = [ending.lower() for ending in path.suffixes]
     while endings and endings[-1] in _PACKED:

@@ -7,10 +7,11 @@ first one would have given.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from ingestion.readers.batch import Batch, fault_batch
 from ingestion.readers.csv_reader import read_csv
 from ingestion.readers.json_reader import read_json
 from ingestion.readers.source import Source
+from ingestion.storage import Location, read_ahead
 from ingestion.warehouse import RAW, Warehouse, duckdb_problem, rows
 
 
@@ -38,7 +40,7 @@ from ingestion.warehouse import RAW, Warehouse, duckdb_problem, rows
 class FileResult:
     """What became of one file: `loaded`, `skipped` (known content) or `failed` (not readable)."""
 
-    path: Path
+    path: Location
     stream: str | None
     status: str
     accepted: int = 0
@@ -71,7 +73,7 @@ class LoadReport:
         return total
 
 
-Progress = Callable[[Path, int, int], None]
+Progress = Callable[[Location, int, int], None]
 
 _JUDGE_MEMORY = "256MB"
 
@@ -84,7 +86,7 @@ def load_files(
     contract: str | None = None,
     progress: Progress | None = None,
 ) -> LoadReport:
-    """Load files, folders and glob patterns into the raw schema.
+    """Load files, folders and glob patterns, local or behind URLs, into the raw schema.
 
     `contract` is the name or the YAML file of a feed's layout. `progress` is called after each
     file with its path, how many are done and how many there are. Raises UserError when nothing
@@ -116,7 +118,7 @@ def _failed(problem: Problem, stream: str | None = None) -> FileResult:
 class _Loaded:
     """A file that was read to its end; `size` in bytes, `seconds` without its judgement."""
 
-    path: Path
+    path: Location
     stream: str
     size: int
     content_hash: str
@@ -149,19 +151,22 @@ class _Load:
         self.connection = duckdb.connect(config={"memory_limit": _JUDGE_MEMORY})
         self.connection.execute("set enable_progress_bar = false")
 
-    def run(self, candidates: list[Candidate]) -> str | None:
+    def run(self, found: list[Candidate]) -> str | None:
         schema_version = ensure_tables(self.warehouse)
         with self.warehouse.connect() as connection:
             sql = f"select stream, size, content_hash from {RAW}.{raw.LOADED}"
             for stream, size, digest in rows(connection, sql):
                 self._remember(stream, size, digest)
-        candidates = [found for found in candidates if not self._skipped(found)]
-        if not candidates:
+        # Known ones up to the first that is not: the others are asked when their turn comes, so
+        # that what was read ahead of a remote file serves both the question and the load.
+        candidates: Iterator[Candidate] = itertools.dropwhile(self._skipped, _ahead(found))
+        first = next(candidates, None)
+        if first is None:
             return None
         try:
             writer = open_writer(self.warehouse, self.load)
             try:
-                return self._load(candidates, writer, schema_version)
+                return self._load(itertools.chain([first], candidates), writer, schema_version)
             finally:
                 writer.close()
         except (duckdb.Error, adbc_driver_manager.Error, OSError) as error:
@@ -169,7 +174,9 @@ class _Load:
         finally:
             self.connection.close()
 
-    def _load(self, candidates: list[Candidate], writer: Writer, schema_version: str) -> str | None:
+    def _load(
+        self, candidates: Iterable[Candidate], writer: Writer, schema_version: str
+    ) -> str | None:
         judge = Judge(self.connection, writer, self.load)
         loaded: list[_Loaded] = []
         for candidate in candidates:
@@ -253,7 +260,7 @@ class _Load:
         self.results.append(result)
         self._step(result.path)
 
-    def _step(self, path: Path) -> None:
+    def _step(self, path: Location) -> None:
         self.done += 1
         if self.progress is not None:
             self.progress(path, self.done, self.total)
@@ -282,10 +289,14 @@ class _Load:
     def _remember(self, stream: str, size: int, digest: str) -> None:
         self.known.setdefault(stream, {}).setdefault(size, set()).add(digest)
 
-    def _is_known(self, path: Path, stream: str) -> bool:
+    def _is_known(self, path: Location, stream: str) -> bool:
         """Whether this content is loaded; a file is only hashed ahead if its size is known."""
         try:
-            digests = self.known.get(stream, {}).get(path.stat().st_size)
+            sizes = self.known.get(stream)
+            if not sizes:
+                return False
+            size = path.size()
+            digests = set().union(*sizes.values()) if size is None else sizes.get(size)
             if not digests:
                 return False
             source = Source(path)
@@ -341,6 +352,14 @@ class _Load:
             )
 
 
+def _ahead(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    return read_ahead(
+        candidates,
+        lambda candidate: candidate.path,
+        lambda candidate, fetched: replace(candidate, path=fetched),
+    )
+
+
 def _readable(source: Source) -> Iterator[bytes]:
     """The pieces of a file; the file system's complaints become `_Unreadable`."""
     pieces = source.pieces()
@@ -358,10 +377,10 @@ def _why(error: OSError) -> str:
     return f"cannot read it: {error.strerror or error}; mend that, then run again"
 
 
-def _format(path: Path, head: bytes, usual: str) -> str:
+def _format(path: Location, head: bytes, usual: str) -> str:
     """The format that a file's bytes show, else its name, else the stream's usual one."""
     if head.startswith(MAGIC):
         return "avro"
     if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
         return "json"
-    return usual_format(path) or usual
+    return usual_format(path.path) or usual

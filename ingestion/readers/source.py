@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
 
 from backports import zstd
+
+from ingestion.storage import Location
 
 PIECE = 2**20
 _STEP = 8 * 2**10  # packed bytes at a time, so that a little packed data cannot fill the memory
@@ -34,7 +35,7 @@ class Source:
     Raises OSError as the file system does.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
         self.size = 0
         self.damage: bytes | None = None
@@ -66,7 +67,7 @@ class Source:
             pass
 
     def stored(self) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
+        with self.path.open() as file:
             while piece := file.read(PIECE):
                 self.size += len(piece)
                 self._digest.update(piece)
@@ -114,8 +115,7 @@ class Source:
             self.damage = self._stored_between(member, read) if barren else b""
 
     def _stored_between(self, start: int, end: int) -> bytes:
-        with self.path.open("rb") as file:
-            file.seek(start)
+        with self.path.open(start) as file:
             return file.read(end - start)
 
     def _until_damage(
@@ -126,8 +126,7 @@ class Source:
         An unpacker that failed has lost its state, so another one goes over the member again.
         """
         unpacker = _unpacker(is_zstd)
-        with self.path.open("rb") as file:
-            file.seek(member)
+        with self.path.open(member) as file:
             for start in range(member, read, _STEP):
                 unpacker.decompress(file.read(min(_STEP, read - start)))
         whole = bytearray()
