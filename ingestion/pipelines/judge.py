@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,7 +20,7 @@ from ingestion import contract as contracts
 from ingestion.contract import Contract, Router
 from ingestion.pipelines import raw
 from ingestion.pipelines.spool import Spool
-from ingestion.readers.batch import Batch, Layout, kept_text
+from ingestion.readers.batch import Batch, Layout, RawOf, kept_text
 
 _ROWS = 100_000
 _BYTES = 48 * 2**20
@@ -30,6 +31,7 @@ class _Waiting:
     """Batches of one contract and layout."""
 
     tables: list[pa.Table] = field(default_factory=list)
+    raws: list[RawOf] = field(default_factory=list)
     rows: int = 0
     size: int = 0
 
@@ -59,16 +61,21 @@ class Judge:
             self.files.append(file)
         table = batch.table.append_column(
             "file", pa.repeat(pa.scalar(len(self.files) - 1, pa.int32()), batch.table.num_rows)
-        )
+        ).append_column("row", pa.array(np.arange(batch.table.num_rows, dtype=np.int64)))
         faulty = pc.is_valid(table["fault"])
         faults = table.filter(faulty)
         if faults.num_rows:
-            self._reject(contract.stream, faults, ["malformed"] * faults.num_rows, faults["fault"])
+            raws = batch.raw(faults["row"].combine_chunks())
+            reasons = ["malformed"] * faults.num_rows
+            self._reject(contract.stream, faults, reasons, faults["fault"], raws)
             table = table.filter(pc.invert(faulty))
         if not table.num_rows:
             return
         waiting = self.waiting.setdefault((contract, batch.layout), _Waiting())
-        waiting.tables.append(table)
+        # The number of the record's batch, above that of its row in the batch.
+        numbers = pc.add(table["row"], len(waiting.raws) << 32)
+        waiting.tables.append(table.set_column(table.schema.get_field_index("row"), "row", numbers))
+        waiting.raws.append(batch.raw)
         waiting.rows += table.num_rows
         waiting.size += table.nbytes
         total = sum(found.size for found in self.waiting.values())
@@ -97,7 +104,11 @@ class Judge:
             good = pc.is_null(judged["reason"])
             self._accept(_stream(judgement.stream), judged.filter(good))
             bad = judged.filter(pc.invert(good))
-            self._reject(judgement.stream, bad, bad["reason"].to_pylist(), bad["detail"])
+            raws = [
+                waiting.raws[row >> 32](pa.array([row & 0xFFFFFFFF], pa.int64()))[0]
+                for row in bad["row"].to_pylist()
+            ]
+            self._reject(judgement.stream, bad, bad["reason"].to_pylist(), bad["detail"], raws)
 
     def _accept(self, contract: Contract, judged: pa.Table) -> None:
         files = self._files(judged)
@@ -119,12 +130,17 @@ class Judge:
         self.spool.write(contract.stream, pa.table(columns, schema=raw.stream_schema(contract)))
 
     def _reject(
-        self, stream: str, records: pa.Table, reasons: list[str], details: pa.ChunkedArray
+        self,
+        stream: str,
+        records: pa.Table,
+        reasons: list[str],
+        details: pa.ChunkedArray,
+        raws: list[bytes],
     ) -> None:
         files = self._files(records)
         for file, reason in zip(files.to_pylist(), reasons, strict=True):
             self.rejected[file][reason] += 1
-        texts = [kept_text(value) for value in records["raw"].to_pylist()]
+        texts = [kept_text(value) for value in raws]
         columns = [
             self._every(stream, pa.string(), records),
             files,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,15 +20,20 @@ class Layout:
     """Where a batch keeps the values of its records.
 
     Either `columns` are the names of the text columns `c0`, `c1`, …, or the column `document`
-    holds each record as a JSON object. `exact_fractions` says that the fractions in a document
-    are to be taken as written, and not to 15 significant digits.
+    holds each record as a JSON object. `kinds` says what each column's text was, as DuckDB's
+    `json_type` would (`JSON`: the text is a document, to be asked); without it all are text.
+    `exact_fractions` says that fractions are to be taken as written, and not to 15 significant
+    digits.
     """
 
     columns: tuple[str, ...] | None = None
+    kinds: tuple[str, ...] | None = None
     exact_fractions: bool = False
 
 
 DOCUMENTS = Layout()
+
+RawOf = Callable[[pa.Array], list[bytes]]
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,19 @@ class Batch:
     """Records in file order.
 
     `table` has `position` (int64, from 1; 0 for a whole file), `line` (int64, from 1, or null),
-    `raw` (binary, without the line's end), `fault` (text: why it is malformed, null when it is
-    not) and the values as `layout` says, null where there is a fault.
+    `fault` (text: why it is malformed, null when it is not) and the values as `layout` says, null
+    where there is a fault. `raw` gives the bytes, without the line's end, of the rows of `table`
+    whose numbers (int64, from 0) it is asked for.
     """
 
     table: pa.Table
     layout: Layout
+    raw: RawOf
+
+
+def raw_in(values: pa.Array | pa.ChunkedArray) -> RawOf:
+    """The `raw` of a batch that keeps the bytes of all its records."""
+    return lambda rows: values.take(rows).to_pylist()
 
 
 def fault_batch(
@@ -52,12 +65,11 @@ def fault_batch(
         {
             "position": pa.array([position], pa.int64()),
             "line": pa.array([line], pa.int64()),
-            "raw": pa.array([raw], pa.large_binary()),
             "fault": pa.array([fault], pa.string()),
             "document": pa.array([None], pa.string()),
         }
     )
-    return Batch(table, DOCUMENTS)
+    return Batch(table, DOCUMENTS, lambda rows: [raw] * len(rows))
 
 
 def shortened(raw: bytes, fault: str, total: int | None = None) -> tuple[bytes, str]:

@@ -23,6 +23,7 @@ from ingestion.readers.batch import (
     cut,
     fault_batch,
     positions_of,
+    raw_in,
 )
 from ingestion.readers.text import TextReader
 
@@ -144,13 +145,12 @@ class _CsvReader(TextReader):
             {
                 "position": pa.array(np.arange(count, dtype=np.int64) + self.position + 1),
                 "line": pa.array(lines),
-                "raw": raw,
                 "fault": pa.array(faults, pa.string()),
                 **{f"c{index}": column for index, column in enumerate(columns)},
             }
         )
         self.position += count
-        yield Batch(table, Layout(self.header))
+        yield Batch(table, Layout(self.header), raw_in(raw))
 
     def good_columns(
         self, found: _Records, good: np.typing.NDArray[np.bool_], width: int

@@ -24,6 +24,7 @@ from ingestion.readers.batch import (
     cut,
     fault_batch,
     positions_of,
+    raw_in,
 )
 from ingestion.readers.text import TextReader
 
@@ -228,13 +229,12 @@ class _JsonReader(TextReader):
             {
                 "position": pa.array(np.arange(len(starts), dtype=np.int64) + self.position + 1),
                 "line": pa.array(lines),
-                "raw": raw,
                 "fault": faults,
                 "document": documents,
             }
         )
         self.position += len(starts)
-        yield Batch(table, DOCUMENTS)
+        yield Batch(table, DOCUMENTS, raw_in(raw))
 
 
 class _Values:
