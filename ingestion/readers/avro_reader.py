@@ -357,15 +357,16 @@ def _decoded_chunk(
 ) -> list[list[_Row] | Decoded]:
     parts: list[list[_Row] | Decoded] = []
     at = 0
+    refused = 1
     while at < len(blocks):
         decoded = decoder.decode(unpacked[at:], [block.count for block in blocks[at:]])
         if decoded.rows:
             parts.append(decoded)
         at += decoded.blocks
-        # One that is refused is seldom alone: more and more go with it.
-        refused = blocks[at : at + 1 + len(parts)]
-        parts += [codec.rows(block) for block in refused]
-        at += len(refused)
+        # Where one is refused right after another, more and more go with it.
+        refused = 1 if decoded.blocks else 2 * refused
+        parts += [codec.rows(block) for block in blocks[at : at + refused]]
+        at += refused
     return parts
 
 
