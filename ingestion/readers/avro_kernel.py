@@ -576,9 +576,7 @@ def _put_scalar(
 
 
 @_compiled
-def _put_key(
-    data: Any, end: int, keys: Any, known: int, out: Any, limit: int, state: Any
-) -> None:
+def _put_key(data: Any, end: int, keys: Any, known: int, out: Any, limit: int, state: Any) -> None:
     """The next key of a map of which `known` were read."""
     size = _read_long(data, end, state)
     start = state[READ]

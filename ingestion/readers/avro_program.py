@@ -154,7 +154,10 @@ class _Builder:
             if len(set(names)) < len(names):
                 raise Unsupported
             kids = [
-                [self.node(field["type"]), *self.constant(json.dumps(name, ensure_ascii=False), ":")]
+                [
+                    self.node(field["type"]),
+                    *self.constant(json.dumps(name, ensure_ascii=False), ":"),
+                ]
                 for name, field in zip(names, schema["fields"], strict=True)
             ]
         elif operation == kernel.ENUM:

@@ -395,11 +395,16 @@ def _raw_of(table: pa.Table, layout: Layout) -> RawOf:
 
     def raw(numbers: pa.Array) -> list[bytes]:
         found = [
-            [None if text is None else read(text) for text in table[f"c{index}"].take(numbers).to_pylist()]
+            [
+                None if text is None else read(text)
+                for text in table[f"c{index}"].take(numbers).to_pylist()
+            ]
             for index, read in enumerate(readers)
         ]
         return [
-            json.dumps(dict(zip(layout.columns or (), values, strict=True)), ensure_ascii=False).encode()
+            json.dumps(
+                dict(zip(layout.columns or (), values, strict=True)), ensure_ascii=False
+            ).encode()
             for values in zip(*found, strict=True)
         ]
 

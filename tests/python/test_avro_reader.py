@@ -15,8 +15,20 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from landing import SYNC, avro_block, avro_bytes, avro_encode, avro_file, avro_header, mutate, zigzag
+from landing import (
+    SYNC,
+    avro_block,
+    avro_bytes,
+    avro_encode,
+    avro_file,
+    avro_header,
+    mutate,
+    zigzag,
+)
 
+from ingestion import checks
+from ingestion import contract as contracts
+from ingestion.contract import Contract, Router
 from ingestion.readers.avro_reader import read_avro
 from ingestion.readers.batch import Batch
 
@@ -398,3 +410,89 @@ def test_a_large_file_in_groups() -> None:
     assert [json.loads(row[3])["number"] for row in found if not row[2]] == [
         -index for _ in range(57) for index in range(500)
     ]
+
+
+# Judging --------------------------------------------------------------------------------------
+
+_CONTRACTS = (
+    contracts.find("bid_requests"),
+    contracts.find("interactions"),
+    contracts.find("openrtb"),
+)
+_NAMES = (
+    "timestamp", "ts", "auction_id", "user_id", "website", "url", "domain", "bid_floor_cpm",
+    "currency", "targeting", "ad_targeting", "ad_campaign_id", "campaign_id", "event_type",
+    "conversion_type", "revenue", "value", "id", "user", "site", "imp", "sdk", "Sdk",
+)  # fmt: skip
+_VALUES = (
+    "", " ", "a", " u-1\t", "0", "-0", "17", "1717936496", "2024-06-09T12:34:56Z", "1e3", "0.5",
+    "HTTPS://www.A.example:80/x", "eur", "click", "purchase", '{"a": {"b": 1, "b": 2}}', "[1", "NaN",
+)  # fmt: skip
+_CELLS: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    ("string", st.sampled_from(_VALUES)),
+    ("string", _TEXTS),
+    ("bytes", st.sampled_from(_VALUES).map(str.encode)),
+    ("long", st.sampled_from((0, 1, -1, 17, 1717936496, 1717936496000, 1717936496000000))),
+    ("double", st.sampled_from((0.0, -0.0, 1.5, -2.25, 1e12, 1717936496.123456, 0.1 + 0.2, 3e-6))),
+    ("float", st.sampled_from((0.0, 0.5, -2.5, float(np.float32(0.1))))),
+    ({"type": "long", "logicalType": "timestamp-millis"}, st.just(1717936496123)),
+    ({"type": "map", "values": nullable("string")},
+     st.dictionaries(st.sampled_from(("id", "domain", "a b", "")), st.sampled_from(_VALUES))),
+    ({"type": "array", "items": {"type": "map", "values": "double"}},
+     st.lists(st.dictionaries(st.sampled_from(("bidfloor", "x")), st.floats(0, 9)), max_size=2)),
+    (["null", "string", "long", "double", "boolean"],
+     st.one_of(st.none(), st.sampled_from(_VALUES), st.just(1717936496), st.just(1.25))),
+    (["null", {"type": "map", "values": "long"}, "string"],
+     st.one_of(st.none(), st.just({"id": 5}), st.sampled_from(_VALUES))),
+]  # fmt: skip
+
+
+@st.composite
+def bids(draw: st.DrawFn) -> bytes:
+    fields, values = [], {}
+    for name in draw(st.lists(st.sampled_from(_NAMES), min_size=1, unique=True)):
+        schema, value = draw(st.sampled_from(_CELLS))
+        if not isinstance(schema, list) and draw(st.booleans()):
+            schema, value = ["null", schema], st.one_of(st.none(), value)
+        fields.append({"name": name, "type": schema})
+        values[name] = value
+    rows = draw(st.lists(st.fixed_dictionaries(values), min_size=1, max_size=8))
+    return avro_file({"type": "record", "name": "Bid", "fields": fields}, [[row] for row in rows])
+
+
+def judged(
+    connection: duckdb.DuckDBPyConnection, content: bytes, contract: Contract | Router, kernel: int
+) -> list[tuple[Any, ...]]:
+    out = []
+    for batch in batches(content, kernel):
+        count_ = batch.table.num_rows
+        table = batch.table.append_column("file", pa.array([0] * count_))
+        table = table.append_column("row", pa.array(range(count_)))
+        for judgement in checks.judgements(contract, _stream, batch.layout):
+            found = connection.from_arrow(table).query("batch", judgement.sql)
+            kept = [name for name in found.columns if name != "row"]
+            out += [(judgement.stream, *row) for row in found.project(
+                ", ".join(f'"{name}"' for name in kept)).fetchall()]  # fmt: skip
+    return sorted(out, key=lambda row: (row[2], row[0]))
+
+
+def _stream(name: str) -> Contract:
+    found = contracts.streams()[name]
+    assert isinstance(found, Contract)
+    return found
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        checks.register(connection)
+        connection.execute("set variable load_time = 1750000000000000")
+        yield connection
+
+
+@settings(max_examples=40, deadline=None)
+@given(bids())
+def test_both_ways_are_judged_alike(judge: duckdb.DuckDBPyConnection, content: bytes) -> None:
+    for contract in _CONTRACTS:
+        texts = judged(judge, content, contract, ALWAYS)
+        assert texts == judged(judge, content, contract, NEVER)
