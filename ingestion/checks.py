@@ -150,7 +150,7 @@ class _Cells:
             return self.column_of.get(column_name(path.text))
         index = self.column_of.get(path.top)
         inside = len(path.steps) > 1
-        return None if index is None or inside and self.column_kind(index) != "JSON" else index
+        return None if index is None or (inside and self.column_kind(index) != "JSON") else index
 
     def column_kind(self, index: int) -> str:
         return self.layout.kinds[index] if self.layout.kinds else "VARCHAR"

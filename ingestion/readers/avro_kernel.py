@@ -9,7 +9,8 @@ and is for the reference way to judge.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numba import float32, float64, int32, int64, njit, uint8, void
@@ -40,32 +41,47 @@ _BLANKS = np.int64(0x2020202020202020)
 _QUOTES = np.int64(0x2222222222222222)
 _BACKSLASHES = np.int64(0x5C5C5C5C5C5C5C5C)
 
+Integer = Any  # an int64, which is no int to mypy
+
 _BYTES = uint8[::1]
 _STATE = int64[::1]
 # No recursion: numba cannot load it from its cache.
-_compiled: Any = njit(nogil=True, cache=True, error_model="numpy")
-_inlined: Any = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+def _compiled(function: _Function) -> _Function:
+    return cast(_Function, njit(nogil=True, cache=True, error_model="numpy")(function))
+
+
+def _inlined(function: _Function) -> _Function:
+    made = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)(function)
+    return cast(_Function, made)
+
+
+def _built_in(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function whose code is built by hand; its first parameter is numba's."""
+    return cast(Callable[..., Any], intrinsic(function))
+
+
+@_built_in
 def _as_double(_context: Any, bits: Any) -> Any:
-    def cast(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+    def reinterpret(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(float64))
 
-    return float64(int64), cast
+    return float64(int64), reinterpret
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_built_in
 def _as_float(_context: Any, bits: Any) -> Any:
-    def cast(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+    def reinterpret(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         half = builder.trunc(arguments[0], context.get_value_type(int32))
         single = builder.bitcast(half, context.get_value_type(float32))
         return builder.fpext(single, context.get_value_type(float64))
 
-    return float64(int64), cast
+    return float64(int64), reinterpret
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_built_in
 def _borrowed(_context: Any, array: Any) -> Any:
     """The array without its owner, whose references numba would count at every call."""
 
@@ -78,7 +94,7 @@ def _borrowed(_context: Any, array: Any) -> Any:
 
 
 @_inlined
-def _read_long(data: Any, end: int, state: Any) -> int:
+def _read_long(data: Any, end: Integer, state: Any) -> Integer:
     value = np.int64(0)
     at = state[READ]
     for index in range(10):
@@ -97,7 +113,7 @@ def _read_long(data: Any, end: int, state: Any) -> int:
 
 
 @_compiled
-def _is_utf8(data: Any, at: int, end: int) -> bool:
+def _is_utf8(data: Any, at: Integer, end: Integer) -> bool:
     while at < end:
         byte = data[at]
         if byte < 0x80:
@@ -114,9 +130,9 @@ def _is_utf8(data: Any, at: int, end: int) -> bool:
         if at + more >= end:
             return False
         second = data[at + 1]
-        if byte == 0xE0 and second < 0xA0 or byte == 0xED and second > 0x9F:
+        if (byte == 0xE0 and second < 0xA0) or (byte == 0xED and second > 0x9F):
             return False
-        if byte == 0xF0 and second < 0x90 or byte == 0xF4 and second > 0x8F:
+        if (byte == 0xF0 and second < 0x90) or (byte == 0xF4 and second > 0x8F):
             return False
         for index in range(1, more + 1):
             if data[at + index] & 0xC0 != 0x80:
@@ -125,7 +141,7 @@ def _is_utf8(data: Any, at: int, end: int) -> bool:
     return True
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_built_in
 def _word_at(_context: Any, address: Any) -> Any:
     """The eight bytes at an address."""
 
@@ -136,7 +152,7 @@ def _word_at(_context: Any, address: Any) -> Any:
     return int64(int64), load
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_built_in
 def _set_word(_context: Any, address: Any, word: Any) -> Any:
     """Eight bytes to an address."""
 
@@ -149,7 +165,7 @@ def _set_word(_context: Any, address: Any, word: Any) -> Any:
 
 
 @_inlined
-def _put_text(data: Any, start: int, size: int, out: Any, state: Any) -> None:
+def _put_text(data: Any, start: Integer, size: Integer, out: Any, state: Any) -> None:
     """The bytes as they are, if they are text. Up to SLACK bytes beyond are read and written."""
     at = state[WRITE]
     source, target = np.int64(data.ctypes.data) + start, np.int64(out.ctypes.data) + at
@@ -173,7 +189,7 @@ def _put_text(data: Any, start: int, size: int, out: Any, state: Any) -> None:
 
 
 @_inlined
-def _put_string(data: Any, start: int, size: int, out: Any, state: Any) -> None:
+def _put_string(data: Any, start: Integer, size: Integer, out: Any, state: Any) -> None:
     """The bytes as a JSON string, if they are text. SLACK as with `_put_text`."""
     at = state[WRITE]
     out[at] = 34
@@ -206,7 +222,7 @@ def _put_string(data: Any, start: int, size: int, out: Any, state: Any) -> None:
 
 
 @_compiled
-def _put_escaped(byte: int, out: Any, at: int, state: Any) -> int:
+def _put_escaped(byte: Integer, out: Any, at: Integer, state: Any) -> Integer:
     """A byte of a JSON string; where the next one goes."""
     if byte >= 0x20 and byte != 34 and byte != 92:
         out[at] = byte
@@ -241,7 +257,7 @@ def _put_escaped(byte: int, out: Any, at: int, state: Any) -> int:
 
 
 @_inlined
-def _put_digits(value: int, width: int, out: Any, state: Any) -> None:
+def _put_digits(value: Integer, width: Integer, out: Any, state: Any) -> None:
     """A number that is not negative, with zeros before it up to a width."""
     at = state[WRITE]
     size = 1
@@ -255,13 +271,13 @@ def _put_digits(value: int, width: int, out: Any, state: Any) -> None:
 
 
 @_inlined
-def _put_byte(byte: int, out: Any, state: Any) -> None:
+def _put_byte(byte: Integer, out: Any, state: Any) -> None:
     out[state[WRITE]] = byte
     state[WRITE] += 1
 
 
 @_inlined
-def _put_integer(value: int, out: Any, state: Any) -> None:
+def _put_integer(value: Integer, out: Any, state: Any) -> None:
     if value < 0:
         if value == -0x8000000000000000:
             state[STATUS] = REFUSED
@@ -272,7 +288,7 @@ def _put_integer(value: int, out: Any, state: Any) -> None:
 
 
 @_inlined
-def _put_decimal(digits: int, scale: int, out: Any, state: Any) -> None:
+def _put_decimal(digits: Integer, scale: Integer, out: Any, state: Any) -> None:
     """digits / 10^scale, which is not negative, with all places."""
     _put_digits(digits // _TENS[scale], 1, out, state)
     if scale:
@@ -281,7 +297,7 @@ def _put_decimal(digits: int, scale: int, out: Any, state: Any) -> None:
 
 
 @_inlined
-def _put_fraction(digits: int, places: int, out: Any, state: Any) -> None:
+def _put_fraction(digits: Integer, places: Integer, out: Any, state: Any) -> None:
     """digits / 10^places as a fraction: at least one place."""
     if places > 18:
         _put_byte(48, out, state)
@@ -317,11 +333,11 @@ def _put_double(value: float, out: Any, state: Any) -> None:
             _put_fraction(np.int64(digits), places, out, state)
             return
     # Else 17 digits, of an exact product (Dekker 1971), or 16 if they are near enough.
-    places = 16 - np.int64(math.floor(math.log10(value)))
-    if places > 22:
+    scale = 16 - np.int64(math.floor(math.log10(value)))
+    if scale > 22:
         state[STATUS] = REFUSED
         return
-    power = _POWERS[places]
+    power = _POWERS[scale]
     product = value * power
     split = value * 134217729.0
     value_high = split - (split - value)
@@ -355,11 +371,11 @@ def _put_double(value: float, out: Any, state: Any) -> None:
     half = 0.5 * math.ldexp(1.0, exponent - 53) * power
     off = abs(np.float64(sixteen * 10 - seventeen) - beyond)
     if off < half * (1 - _CLEAR):
-        _put_fraction(sixteen, places - 1, out, state)
+        _put_fraction(sixteen, scale - 1, out, state)
     elif off < half * (1 + _CLEAR):
         state[STATUS] = REFUSED
     else:
-        _put_fraction(seventeen, places, out, state)
+        _put_fraction(seventeen, scale, out, state)
 
 
 @_compiled
@@ -390,7 +406,7 @@ def _put_float(value: float, out: Any, state: Any) -> None:
 
 
 @_compiled
-def _put_date(days: int, out: Any, state: Any) -> None:
+def _put_date(days: Integer, out: Any, state: Any) -> None:
     """ISO 8601, by the algorithm `civil_from_days` of Howard Hinnant."""
     if not -719162 <= days <= 2932896:  # of the years 1 to 9999
         state[STATUS] = REFUSED
@@ -413,7 +429,9 @@ def _put_date(days: int, out: Any, state: Any) -> None:
 
 
 @_compiled
-def _put_unscaled(data: Any, start: int, size: int, scale: int, out: Any, state: Any) -> None:
+def _put_unscaled(
+    data: Any, start: Integer, size: Integer, scale: Integer, out: Any, state: Any
+) -> None:
     """A decimal: its bytes are a big-endian integer in two's complement."""
     fill = 255 if size and data[start] >= 0x80 else 0
     value = np.int64(-1 if fill else 0)
@@ -437,7 +455,7 @@ def _put_unscaled(data: Any, start: int, size: int, scale: int, out: Any, state:
 
 
 @_compiled
-def _has_key(data: Any, keys: Any, known: int) -> bool:
+def _has_key(data: Any, keys: Any, known: Integer) -> bool:
     """Whether the last of the keys is among those before it."""
     start, size = keys[known, 0], keys[known, 1]
     for other in range(known):
@@ -453,7 +471,7 @@ def _has_key(data: Any, keys: Any, known: int) -> bool:
 
 
 @_inlined
-def _constant(constants: Any, kids: Any, kid: int, out: Any, state: Any) -> None:
+def _constant(constants: Any, kids: Any, kid: Integer, out: Any, state: Any) -> None:
     """The text that goes with a kid: a field's key, a symbol."""
     start, size = kids[kid, 1], kids[kid, 2]
     at = state[WRITE]
@@ -463,7 +481,7 @@ def _constant(constants: Any, kids: Any, kid: int, out: Any, state: Any) -> None
 
 
 @_inlined
-def _room(size: int, limit: int, state: Any) -> bool:
+def _room(size: Integer, limit: Integer, state: Any) -> bool:
     if state[WRITE] + size > limit:
         state[STATUS] = FULL
         return False
@@ -471,7 +489,7 @@ def _room(size: int, limit: int, state: Any) -> bool:
 
 
 @_inlined
-def _little_endian(data: Any, at: int, size: int) -> int:
+def _little_endian(data: Any, at: Integer, size: Integer) -> Integer:
     bits = np.int64(0)
     for index in range(size):
         bits |= np.int64(data[at + index]) << (8 * index)
@@ -480,7 +498,7 @@ def _little_endian(data: Any, at: int, size: int) -> int:
 
 @_inlined
 def _put_sized(
-    data: Any, end: int, size: int, quoted: bool, out: Any, limit: int, state: Any
+    data: Any, end: Integer, size: Integer, quoted: bool, out: Any, limit: Integer, state: Any
 ) -> None:
     start = state[READ]
     if state[STATUS] or size < 0 or size > end - start:
@@ -496,8 +514,8 @@ def _put_sized(
 
 @_inlined
 def _put_scalar(
-    data: Any, end: int, operation: int, first: int, second: int, kids: Any, constants: Any,
-    quoted: bool, out: Any, limit: int, state: Any,
+    data: Any, end: Integer, operation: Integer, first: Integer, second: Integer, kids: Any, constants: Any,
+    quoted: bool, out: Any, limit: Integer, state: Any,
 ) -> None:  # fmt: skip
     """One value that has no values inside: text in quotes if `quoted`, else bare."""
     if not _room(64, limit, state):
@@ -507,7 +525,7 @@ def _put_scalar(
         _put_sized(data, end, _read_long(data, end, state), quoted, out, limit, state)
     elif operation == LONG:
         _put_integer(_read_long(data, end, state), out, state)
-    elif operation == DOUBLE or operation == FLOAT:
+    elif operation in (DOUBLE, FLOAT):
         size = 8 if operation == DOUBLE else 4
         if start + size > end:
             state[STATUS] = REFUSED
@@ -527,7 +545,7 @@ def _put_scalar(
             state[STATUS] = REFUSED
             return
         _put_integer(value, out, state)
-    elif operation == MILLISECONDS or operation == MICROSECONDS or operation == NANOSECONDS:
+    elif operation in (MILLISECONDS, MICROSECONDS, NANOSECONDS):
         value = _read_long(data, end, state)
         if operation == MILLISECONDS:
             value = value * 1000 if 0 <= value < _LAST_MILLISECONDS else 0
@@ -576,7 +594,9 @@ def _put_scalar(
 
 
 @_compiled
-def _put_key(data: Any, end: int, keys: Any, known: int, out: Any, limit: int, state: Any) -> None:
+def _put_key(
+    data: Any, end: Integer, keys: Any, known: Integer, out: Any, limit: Integer, state: Any
+) -> None:
     """The next key of a map of which `known` were read."""
     size = _read_long(data, end, state)
     start = state[READ]
@@ -597,7 +617,7 @@ def _put_key(data: Any, end: int, keys: Any, known: int, out: Any, limit: int, s
 
 @_compiled
 def _put_json(
-    data: Any, end: int, nodes: Any, kids: Any, constants: Any, node: int, out: Any, limit: int,
+    data: Any, end: Integer, nodes: Any, kids: Any, constants: Any, node: Integer, out: Any, limit: Integer,
     stack: Any, keys: Any, state: Any,
 ) -> None:  # fmt: skip
     """One value with what is inside it, as JSON.
@@ -615,7 +635,7 @@ def _put_json(
                 return
             node = kids[nodes[node, 1] + branch, 0]
             operation = nodes[node, 0]
-        if operation == RECORD or operation == ARRAY or operation == MAP:
+        if operation in (RECORD, ARRAY, MAP):
             if depth == _DEPTH:
                 state[STATUS] = REFUSED
                 return
@@ -683,9 +703,9 @@ def _put_json(
 
 @_compiled
 def _decode(
-    data: Any, ends: Any, counts: Any, nodes: Any, kids: Any, constants: Any, columns: Any, out: Any,
-    bases: Any, offsets: Any, valid: Any, stack: Any, keys: Any, state: Any,
-) -> int:  # fmt: skip
+    data: Any, ends: Any, counts: Any, nodes: Any, kids: Any, constants: Any, columns: Any,
+    out: Any, bases: Any, offsets: Any, valid: Any, stack: Any, keys: Any, state: Any,
+) -> Integer:  # fmt: skip
     row = 0
     begin = np.int64(0)
     for block in range(len(ends)):
@@ -740,9 +760,9 @@ def _decode(
     error_model="numpy",
 )  # fmt: skip
 def decode(
-    data: Any, ends: Any, counts: Any, nodes: Any, kids: Any, constants: Any, columns: Any, out: Any,
-    bases: Any, offsets: Any, valid: Any, state: Any,
-) -> int:  # fmt: skip
+    data: Any, ends: Any, counts: Any, nodes: Any, kids: Any, constants: Any, columns: Any,
+    out: Any, bases: Any, offsets: Any, valid: Any, state: Any,
+) -> Integer:  # fmt: skip
     """Blocks of records → text by column; how many of the blocks it took.
 
     `data` holds the blocks' records, block `i` up to `ends[i]`, `counts[i]` of them. `columns`

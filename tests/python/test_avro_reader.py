@@ -15,6 +15,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from ingestion import checks
+from ingestion import contract as contracts
+from ingestion.contract import Contract, Router
+from ingestion.readers.avro_reader import read_avro
+from ingestion.readers.batch import Batch
 from landing import (
     SYNC,
     avro_block,
@@ -25,12 +31,6 @@ from landing import (
     mutate,
     zigzag,
 )
-
-from ingestion import checks
-from ingestion import contract as contracts
-from ingestion.contract import Contract, Router
-from ingestion.readers.avro_reader import read_avro
-from ingestion.readers.batch import Batch
 
 CODECS = ("null", "deflate", "snappy", "zstandard", "bzip2", "xz")
 ALWAYS, NEVER = 0, 2**62
@@ -128,9 +128,9 @@ def check_texts(content: bytes) -> int:
         for index, name in enumerate(batch.layout.columns):
             kind = batch.layout.kinds[index]
             path = f"""'$."{name}"'"""
-            as_written = "->" if kind == "JSON" else "->>"
+            way = "->" if kind == "JSON" else "->>"
             rows = _CONNECTION.execute(
-                f"select c{index}, json_type(document, {path}), (document {as_written} {path})::text"
+                f"select c{index}, json_type(document, {path}), (document {way} {path})::text"
                 " from columns join documents using (position)"
             ).fetchall()
             assert len(rows) == batch.table.num_rows
@@ -248,7 +248,8 @@ def typed(draw: st.DrawFn, names: Iterator[int], depth: int) -> tuple[Any, st.Se
             inner, values = draw(records(names, 0))
             return [*branches, inner], st.one_of(values, *(plain[name] for name in branches))
         return branches, st.one_of(*(plain[name] for name in branches))
-    return draw(st.sampled_from(_PLAIN))
+    found: tuple[Any, st.SearchStrategy[Any]] = draw(st.sampled_from(_PLAIN))
+    return found
 
 
 @st.composite
@@ -426,13 +427,14 @@ _NAMES = (
 )  # fmt: skip
 _VALUES = (
     "", " ", "a", " u-1\t", "0", "-0", "17", "1717936496", "2024-06-09T12:34:56Z", "1e3", "0.5",
-    "HTTPS://www.A.example:80/x", "eur", "click", "purchase", '{"a": {"b": 1, "b": 2}}', "[1", "NaN",
+    "HTTPS://www.A.example:80/x", "eur", "click", "purchase", "[1", "NaN",
+    '{"a": {"b": 1, "b": 2}}',
 )  # fmt: skip
 _CELLS: list[tuple[Any, st.SearchStrategy[Any]]] = [
     ("string", st.sampled_from(_VALUES)),
     ("string", _TEXTS),
     ("bytes", st.sampled_from(_VALUES).map(str.encode)),
-    ("long", st.sampled_from((0, 1, -1, 17, 1717936496, 1717936496000, 1717936496000000))),
+    ("long", st.sampled_from((0, -1, 17, 1717936496, 1717936496000, 1717936496000000))),
     ("double", st.sampled_from((0.0, -0.0, 1.5, -2.25, 1e12, 1717936496.123456, 0.1 + 0.2, 3e-6))),
     ("float", st.sampled_from((0.0, 0.5, -2.5, float(np.float32(0.1))))),
     ({"type": "long", "logicalType": "timestamp-millis"}, st.just(1717936496123)),
@@ -450,13 +452,13 @@ _CELLS: list[tuple[Any, st.SearchStrategy[Any]]] = [
 @st.composite
 def bids(draw: st.DrawFn) -> bytes:
     fields, values = [], {}
-    for name in draw(st.lists(st.sampled_from(_NAMES), min_size=1, unique=True)):
+    for name in draw(st.lists(st.sampled_from(_NAMES), min_size=10, unique=True)):
         schema, value = draw(st.sampled_from(_CELLS))
         if not isinstance(schema, list) and draw(st.booleans()):
             schema, value = ["null", schema], st.one_of(st.none(), value)
         fields.append({"name": name, "type": schema})
         values[name] = value
-    rows = draw(st.lists(st.fixed_dictionaries(values), min_size=1, max_size=8))
+    rows = draw(st.lists(st.fixed_dictionaries(values), min_size=5, max_size=10))
     return avro_file({"type": "record", "name": "Bid", "fields": fields}, [[row] for row in rows])
 
 
@@ -490,7 +492,7 @@ def judge() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(bids())
 def test_both_ways_are_judged_alike(judge: duckdb.DuckDBPyConnection, content: bytes) -> None:
     for contract in _CONTRACTS:
