@@ -514,8 +514,8 @@ def _put_sized(
 
 @_inlined
 def _put_scalar(
-    data: Any, end: Integer, operation: Integer, first: Integer, second: Integer, kids: Any, constants: Any,
-    quoted: bool, out: Any, limit: Integer, state: Any,
+    data: Any, end: Integer, operation: Integer, first: Integer, second: Integer, kids: Any,
+    constants: Any, quoted: bool, out: Any, limit: Integer, state: Any,
 ) -> None:  # fmt: skip
     """One value that has no values inside: text in quotes if `quoted`, else bare."""
     if not _room(64, limit, state):
@@ -617,8 +617,8 @@ def _put_key(
 
 @_compiled
 def _put_json(
-    data: Any, end: Integer, nodes: Any, kids: Any, constants: Any, node: Integer, out: Any, limit: Integer,
-    stack: Any, keys: Any, state: Any,
+    data: Any, end: Integer, nodes: Any, kids: Any, constants: Any, node: Integer, out: Any,
+    limit: Integer, stack: Any, keys: Any, state: Any,
 ) -> None:  # fmt: skip
     """One value with what is inside it, as JSON.
 

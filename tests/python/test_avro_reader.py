@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ingestion import checks
@@ -492,7 +492,7 @@ def judge() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None, phases=(Phase.generate,))
 @given(bids())
 def test_both_ways_are_judged_alike(judge: duckdb.DuckDBPyConnection, content: bytes) -> None:
     for contract in _CONTRACTS:
