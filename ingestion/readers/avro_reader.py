@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ingestion.readers.avro_program import Decoded, Decoder
 
 MAGIC = b"Obj\x01"
-KERNEL_FROM = 2**20  # bytes of blocks in a process: fewer are read before the kernel is loaded
+KERNEL_FROM = 4 * 2**20  # bytes of blocks in a process: fewer are read before the kernel is loaded
 _SYNC_SIZE = 16
 _BATCH_RECORDS = 50_000
 _GROUP_BYTES = 2**20
@@ -294,7 +294,7 @@ class _AvroReader:
 
 
 class _Kernel:
-    """Whether the kernel is worth its loading, which takes half a second in each process."""
+    """Whether the kernel is worth its loading, which takes a second or two in each process."""
 
     def __init__(self) -> None:
         self.bytes_seen = 0
@@ -318,7 +318,10 @@ def _reference(schema: bytes) -> Any:
 def _decoder(schema: bytes) -> Decoder | None:
     """What runs the kernel for this schema; None if it cannot."""
     with _loading:
-        from ingestion.readers import avro_program
+        try:
+            from ingestion.readers import avro_program
+        except RuntimeError:  # numba finds no folder for what it has compiled
+            return None
     try:
         return avro_program.Decoder(avro_program.program(_reference(schema)["items"]))
     except avro_program.Unsupported:
