@@ -6,7 +6,7 @@ For each engine and format, in one run on this machine, median of `--runs`:
 
 - `adx`: this project, with rejects, lineage and exactly-once
 - `dlt, dicts`: `pipeline.run` over records as dicts, the usual way (a sample of `--dicts` records)
-- `dlt, Arrow`: `pipeline.run` over the Arrow batches of DuckDB's reader, `loader_file_format="parquet"`
+- `dlt, Arrow`: `pipeline.run` over the Arrow batches of DuckDB's reader, as Parquet
 - `limit`: the engine's own reader and insert, `insert into … select from read_…`, on PostgreSQL
   through DuckDB's postgres extension; without rejects, lineage, or a way to start again
 

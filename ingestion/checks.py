@@ -41,8 +41,8 @@ class Judgement:
 
     `sql` yields one row a record of the stream: `record` (its number in the batch), `reason`,
     `detail`, then the columns of the raw table that are the contract's: its fields, `extra`, and
-    `text_md5`, the identity of an event without an id of its own (a reference: `version_text`). It reads the DuckDB variable `load_time` (microseconds
-    since 1970, UTC).
+    `text_md5`, the identity of an event without an id of its own (a reference: `version_text`).
+    It reads the DuckDB variable `load_time` (microseconds since 1970, UTC).
     """
 
     stream: str
@@ -127,8 +127,10 @@ def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _json_path(path: FieldPath) -> str:
-    steps = (f"[{step}]" if isinstance(step, int) else f'."{step}"' for step in path.steps)
+def _json_path(path: FieldPath, *, inside: bool = False) -> str:
+    """The path in a record's document, or `inside` its top field's."""
+    found = path.steps[1:] if inside else path.steps
+    steps = (f"[{step}]" if isinstance(step, int) else f'."{step}"' for step in found)
     return "$" + "".join(steps)
 
 
@@ -140,10 +142,21 @@ class _Cells:
         self.paths = list(dict.fromkeys(paths))
         self.column_of: dict[str, int] = {}
         for index, name in enumerate(layout.columns or ()):
-            self.column_of.setdefault(column_name(name), index)
+            self.column_of.setdefault(name if layout.kinds else column_name(name), index)
+
+    def column(self, path: FieldPath) -> int | None:
+        """The column that holds the path's value, or the document that does."""
+        if self.layout.kinds is None:
+            return self.column_of.get(column_name(path.text))
+        index = self.column_of.get(path.top)
+        inside = len(path.steps) > 1
+        return None if index is None or (inside and self.column_kind(index) != "JSON") else index
+
+    def column_kind(self, index: int) -> str:
+        return self.layout.kinds[index] if self.layout.kinds else "VARCHAR"
 
     def present(self, path: FieldPath) -> bool:
-        return self.layout.columns is None or column_name(path.text) in self.column_of
+        return self.layout.columns is None or self.column(path) is not None
 
     def filled(self, path: FieldPath) -> str:
         """The value without the white space around it, null when nothing is left."""
@@ -155,9 +168,15 @@ class _Cells:
         for index, path in enumerate(self.paths):
             if not self.present(path):
                 continue
-            text = f"texts[{index + 1}]"
-            if self.layout.columns is not None:
-                text = f"c{self.column_of[column_name(path.text)]}"
+            column = self.column(path)
+            if column is None:
+                text = f"texts[{index + 1}]"
+            elif self.column_kind(column) == "JSON":
+                text = f"json_extract_string(c{column}, {_quote(_json_path(path, inside=True))})"
+                if len(path.steps) == 1:  # only a document that is a string needs to be read
+                    text = f"case when starts_with(c{column}, '\"') then {text} else c{column} end"
+            else:
+                text = f"c{column}"
             # trim() is slow and seldom needed: only where a blank or control character stands.
             columns.append(
                 f"case when {text} < '!' or right({text}, 1) < '!'"
@@ -166,11 +185,14 @@ class _Cells:
         return ", ".join(["*", *columns])
 
     def kind(self, path: FieldPath) -> str:
-        if self.layout.columns is None:
+        column = self.column(path)
+        if column is None:
             return f"kinds[{self.paths.index(path) + 1}]"
-        if self.layout.kinds is None:
-            return "'VARCHAR'"
-        return _quote(self.layout.kinds[self.column_of[column_name(path.text)]])
+        kind = self.column_kind(column)
+        if kind == "JSON":
+            return f"json_type(c{column}, {_quote(_json_path(path, inside=True))})"
+        # DuckDB's name for an integer of which it knows that 0 is not written -0.
+        return _quote("UBIGINT" if kind == "BIGINT" else kind)
 
     def source(self) -> str:
         if self.layout.columns is not None:
@@ -275,7 +297,7 @@ def _pick(field: Field, cells: _Cells) -> str:
         f"when {cells.filled(path)} is not null then {cells.kind(path)}" for path in sources[:-1]
     )
     kind = cells.kind(sources[-1])
-    if kinds and cells.layout.columns is None:
+    if kinds and (cells.layout.columns is None or cells.layout.kinds):
         kind = f"case {kinds} else {kind} end"
     return f"{text} as {_t(field.name)}, {kind} as {_k(field.name)}"
 
@@ -327,6 +349,8 @@ def _first_keys(text: str) -> str:
 
 
 def _extra_of_columns(cells: _Cells, known: set[str], losers: dict[FieldPath, str]) -> str:
+    if cells.layout.kinds:
+        return _extra_of_values(cells, known, losers)
     members = []
     named = {column_name(name) for name in known}
     lost = {column_name(path.text): before for path, before in losers.items()}
@@ -343,6 +367,31 @@ def _extra_of_columns(cells: _Cells, known: set[str], losers: dict[FieldPath, st
     pairs = ", ".join(f"{_quote(header)}, {value}" for header, value in members)
     anything = f"coalesce({', '.join(value for _, value in members)}) is not null"
     return f"case when {anything} then json_merge_patch('{{}}', json_object({pairs}))::varchar end"
+
+
+def _extra_of_values(cells: _Cells, known: set[str], losers: dict[FieldPath, str]) -> str:
+    """As `_extra` of documents: a null is a member too, a name that lost only if it is filled."""
+    lost = {path.text: (cells.filled(path), before) for path, before in losers.items()}
+    members = []
+    always = False
+    for name, index in cells.column_of.items():
+        if name in known and name not in lost:
+            continue
+        text = f"c{index}"
+        value = f"to_json({text})::varchar" if cells.column_kind(index) == "VARCHAR" else text
+        key = _quote("," + json.dumps(name, ensure_ascii=False) + ":")
+        member = f"{key} || coalesce({value}, 'null')"
+        if name in lost:
+            filled, before = lost[name]
+            member = f"case when {filled} is not null and ({before}) then {member} else '' end"
+        else:
+            always = True
+        members.append(member)
+    if not members:
+        return "null::varchar"
+    inner = " || ".join(f"({member})" for member in members)
+    found = f"'{{' || substr({inner}, 2) || '}}'"
+    return found if always else f"nullif({found}, '{{}}')"
 
 
 def _number(field: Field, layout: Layout) -> str | None:

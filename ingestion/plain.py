@@ -443,8 +443,8 @@ def _spans(array: pa.Array) -> _Spans:
         return _Spans(np.empty(0, np.uint8), zeros, zeros, np.ones(count, np.bool_))
     wide = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
     _, offsets_buffer, data = array.buffers()
-    offsets = np.frombuffer(offsets_buffer, np.int64 if wide else np.int32)
-    offsets = offsets[array.offset : array.offset + count + 1].astype(np.int64, copy=False)
+    stored = np.frombuffer(offsets_buffer, np.int64 if wide else np.int32)
+    offsets: Integers = stored[array.offset : array.offset + count + 1].astype(np.int64, copy=False)
     begin, end = int(offsets[0]), int(offsets[-1])
     if begin:
         offsets = offsets - begin
@@ -564,7 +564,7 @@ def _clock_times(text: Bytes) -> tuple[Integers, Mask]:
 
 
 def _digits(text: Bytes) -> Mask:
-    result: Mask = ((text >= _ZERO) & (text <= _NINE)).all(axis=1)
+    result: Mask = np.asarray(((text >= _ZERO) & (text <= _NINE)).all(axis=1))
     return result
 
 

@@ -51,16 +51,20 @@ class _Waiting:
         first = self.batches[0]
         if len(self.batches) == 1:
             return first
-        begins = np.cumsum([0, *(batch.table.num_rows for batch in self.batches)])
+        batches = self.batches
+        begins = np.cumsum([0, *(batch.table.num_rows for batch in batches)])
 
         def bytes_of(numbers: Sequence[int]) -> list[bytes]:
+            found: list[bytes] = [b""] * len(numbers)
             owners = np.searchsorted(begins, numbers, side="right") - 1
-            return [
-                self.batches[owner].raw([number - int(begins[owner])])[0]
-                for number, owner in zip(numbers, owners.tolist(), strict=True)
-            ]
+            for owner in np.unique(owners).tolist():
+                places = np.flatnonzero(owners == owner).tolist()
+                mine = [numbers[place] - int(begins[owner]) for place in places]
+                for place, value in zip(places, batches[owner].raw(mine), strict=True):
+                    found[place] = value
+            return found
 
-        table = pa.concat_tables([batch.table for batch in self.batches])
+        table = pa.concat_tables([batch.table for batch in batches])
         return Batch(table.combine_chunks(), first.layout, bytes_of)
 
 

@@ -1,34 +1,47 @@
-"""Avro object container files → batches of JSON documents (semantics section 1; Avro 1.12).
+"""Avro object container files → batches (semantics section 1; Avro 1.12).
 
 Blocks are found by their headers and sync markers, so that damage costs one block and no other.
-fastavro decodes each block in one call, as the items of an Avro array.
+Groups of blocks are decoded side by side on other threads, into text columns, by a kernel that
+refuses a block with anything unusual. Such a block, and all of a small file, is read the reference
+way: by fastavro, in one call, as the items of an Avro array, into JSON documents. Both ways give
+the same records.
 """
 
 from __future__ import annotations
 
 import bz2
-import datetime as dt
 import io
 import json
 import lzma
 import re
+import threading
 import zlib
-from collections.abc import Callable, Iterator
-from decimal import Decimal
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import cramjam
 import fastavro
 import numpy as np
 import pyarrow as pa
 from backports import zstd
-from fastavro.read import LOGICAL_READERS
 
-from ingestion.readers.batch import RAW_LIMIT, Batch, Layout, fault_batch, kept_text, shortened
+from ingestion.readers.avro_values import bytes_as_text, readable
+from ingestion.readers.batch import RAW_LIMIT, Batch, Layout, RawOf, fault_batch, shortened
+
+if TYPE_CHECKING:
+    from ingestion.readers.avro_program import Decoded, Decoder
 
 MAGIC = b"Obj\x01"
+KERNEL_FROM = 4 * 2**20  # bytes of blocks in a process: fewer are read before the kernel is loaded
 _SYNC_SIZE = 16
 _BATCH_RECORDS = 50_000
+_GROUP_BYTES = 2**20
+_CHUNK_BYTES = 8 * 2**20  # unpacked
+_THREADS = 2
 _BLOCK_LIMIT = 256 * 2**20  # a block that says it is larger is damaged
 _LAYOUT = Layout(exact_fractions=True)
 _METADATA = fastavro.parse_schema({"type": "map", "values": "bytes"})
@@ -39,18 +52,81 @@ class _Damage(Exception):
     """A block that is not what its header says."""
 
 
-def read_avro(pieces: Iterator[bytes]) -> Iterator[Batch]:
-    """Batches of documents. Faults are records too; nothing raises but the pieces themselves."""
-    return _AvroReader(pieces).batches()
+@dataclass(frozen=True)
+class _Block:
+    """A block with its header and its sync marker; `start` and `end` enclose its packed data."""
+
+    content: bytes
+    start: int
+    end: int
+    count: int
+
+    @property
+    def data(self) -> bytes:
+        return self.content[self.start : self.end]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A record read the reference way: its document, or its bytes and what is wrong with it."""
+
+    document: str | None
+    raw: bytes = b""
+    fault: str | None = None
+
+
+def read_avro(pieces: Iterator[bytes], kernel_from: int = KERNEL_FROM) -> Iterator[Batch]:
+    """Batches of text columns or documents, in file order.
+
+    Faults are records too; nothing raises but the pieces themselves. `kernel_from`: see
+    KERNEL_FROM.
+    """
+    return _AvroReader(pieces, kernel_from).batches()
+
+
+@dataclass(frozen=True)
+class _Codec:
+    """How a file's blocks are unpacked and decoded. All of it may be called on any thread."""
+
+    schema: bytes
+    reference: Any  # what fastavro makes of the schema
+    unpack: Callable[[bytes], bytes]
+
+    def records(self, block: _Block) -> list[Any]:
+        """The reference way."""
+        if not block.count and not block.data:
+            return []
+        try:
+            unpacked = self.unpack(block.data)
+            if not block.count and not unpacked:
+                return []
+            framed = _long(block.count) + unpacked + b"\0"
+            stream = io.BytesIO(framed)
+            records = fastavro.schemaless_reader(
+                stream, self.reference, None, handle_unicode_errors="surrogateescape"
+            )
+        except Exception as error:
+            raise _Damage(_said(error)) from None
+        assert isinstance(records, list)
+        if stream.tell() != len(framed) or len(records) != block.count:
+            raise _Damage("its records do not fill it")
+        return records
+
+    def rows(self, block: _Block) -> list[_Row]:
+        try:
+            return [_row(record) for record in self.records(block)]
+        except _Damage as damage:
+            return [_damaged(block.content, f"{block.count} records declared; {damage}")]
 
 
 class _AvroReader:
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes], kernel_from: int) -> None:
         self.pieces = pieces
+        self.kernel_from = kernel_from
         self.buffer = bytearray()
         self.at = 0  # of the next unread byte in the buffer
         self.position = 0
-        self.rows: list[tuple[int, bytes, str | None, str | None]] = []
+        self.rows: list[_Row] = []
 
     def have(self, size: int) -> bool:
         """Whether `size` more bytes can be had; they are in the buffer then."""
@@ -65,18 +141,51 @@ class _AvroReader:
 
     def batches(self) -> Iterator[Batch]:
         try:
-            decode, sync = self.read_header()
+            codec, sync = self.read_header()
         except _Damage as damage:
             yield self.whole_file(str(damage))
             return
-        while self.have(1):
-            self.read_block(decode, sync)
-            if len(self.rows) >= _BATCH_RECORDS:
-                yield self.flush()
+        for part in self.parts(codec, sync):
+            if isinstance(part, list):
+                self.rows += part
+                if len(self.rows) >= _BATCH_RECORDS:
+                    yield self.documents()
+            else:
+                if self.rows:
+                    yield self.documents()
+                yield self.columns(part)
         if self.rows:
-            yield self.flush()
+            yield self.documents()
 
-    def read_header(self) -> tuple[Callable[[int, bytes], list[Any]], bytes]:
+    def parts(self, codec: _Codec, sync: bytes) -> Iterator[list[_Row] | Decoded]:
+        """The file's records in order; groups of blocks are decoded ahead on other threads."""
+        group: list[_Block] = []
+        size = 0
+        pending: deque[Future[list[list[_Row] | Decoded]]] = deque()
+        pool: ThreadPoolExecutor | None = None
+        try:
+            while self.have(1):
+                found = self.read_block(codec, sync)
+                if isinstance(found, _Block):
+                    group.append(found)
+                    size += len(found.content)
+                    if size < _GROUP_BYTES:
+                        continue
+                pool = pool or ThreadPoolExecutor(_THREADS, "avro")
+                pending.append(pool.submit(_decoded, codec, group, self.kernel_from))
+                group, size = [], 0
+                while pending and (len(pending) > _THREADS or not isinstance(found, _Block)):
+                    yield from pending.popleft().result()
+                if not isinstance(found, _Block):
+                    yield found
+            while pending:
+                yield from pending.popleft().result()
+            yield from _decoded(codec, group, self.kernel_from)
+        finally:
+            if pool:
+                pool.shutdown(cancel_futures=True)
+
+    def read_header(self) -> tuple[_Codec, bytes]:
         if not self.have(len(MAGIC)) or self.buffer[: len(MAGIC)] != MAGIC:
             raise _Damage("no Avro header")
         size = 4096
@@ -99,100 +208,81 @@ class _AvroReader:
         if codec not in _CODECS:
             raise _Damage(f"the Avro codec {codec!r} is not known")
         try:
-            schema = _readable(json.loads(metadata["avro.schema"]))
-            parsed = fastavro.parse_schema({"type": "array", "items": schema})
+            schema = metadata["avro.schema"]
+            return _Codec(schema, _reference(schema), _CODECS[codec]), sync
         except Exception as error:
             raise _Damage(f"no usable Avro schema: {_said(error)}") from None
-        unpack = _CODECS[codec]
 
-        def decode(count: int, data: bytes) -> list[Any]:
-            try:
-                if not count and not unpack(data):
-                    return []
-                framed = _long(count) + unpack(data) + b"\0"
-                stream = io.BytesIO(framed)
-                records = fastavro.schemaless_reader(
-                    stream, parsed, None, handle_unicode_errors="surrogateescape"
-                )
-            except Exception as error:
-                raise _Damage(_said(error)) from None
-            assert isinstance(records, list)
-            if stream.tell() != len(framed) or len(records) != count:
-                raise _Damage("its records do not fill it")
-            return records
-
-        return decode, sync
-
-    def read_block(self, decode: Callable[[int, bytes], list[Any]], sync: bytes) -> None:
+    def read_block(self, codec: _Codec, sync: bytes) -> _Block | list[_Row]:
+        """The next block, if its marker is where it says; else all up to the next marker."""
         self.have(20)
         count, after_count = _read_long(self.buffer, self.at)
         size, start = _read_long(self.buffer, after_count) if after_count else (None, 0)
         if count is not None and size is not None and count >= 0 and 0 <= size <= _BLOCK_LIMIT:
             head = start - self.at
             if self.have(head + size + _SYNC_SIZE):
-                begin = self.at
-                start = begin + head
-                end = start + size
-                if self.buffer[end : end + _SYNC_SIZE] == sync:
-                    data = bytes(self.buffer[start:end])
-                    try:
-                        records = decode(count, data) if data or count else []
-                    except _Damage as damage:
-                        self.skip_to(sync, f"{count} records declared; {damage}")
-                    else:
-                        self.at = end + _SYNC_SIZE
-                        self.documents(records)
-                    return
+                end = self.at + head + size + _SYNC_SIZE
+                if self.buffer[end - _SYNC_SIZE : end] == sync:
+                    block = _Block(bytes(self.buffer[self.at : end]), head, head + size, count)
+                    if block.content.find(sync) < head + size:
+                        return self.read_marked_block(codec, sync, block)
+                    self.at = end
+                    return block
         what = f"{count} records declared" if count is not None else "no block header"
-        self.skip_to(sync, f"{what}; its sync marker is elsewhere")
+        return [self.skip_to(sync, f"{what}; its sync marker is elsewhere")]
 
-    def skip_to(self, sync: bytes, what: str) -> None:
+    def read_marked_block(self, codec: _Codec, sync: bytes, block: _Block) -> list[_Row]:
+        """A block that has a marker inside, from which reading goes on if the block is damaged."""
+        try:
+            rows = [_row(record) for record in codec.records(block)]
+        except _Damage as damage:
+            return [self.skip_to(sync, f"{block.count} records declared; {damage}")]
+        self.at += len(block.content)
+        return rows
+
+    def skip_to(self, sync: bytes, what: str) -> _Row:
         """One rejected record from here to past the next sync marker, or to the file's end."""
         searched = self.at
         while (found := self.buffer.find(sync, searched)) < 0:
             done = len(self.buffer) - self.at
             if not self.have(done + 1):
-                self.damaged(bytes(self.buffer[self.at :]), f"{what}; the file ends inside it")
+                rest = bytes(self.buffer[self.at :])
                 self.at = len(self.buffer)
-                return
+                return _damaged(rest, f"{what}; the file ends inside it")
             searched = self.at + max(0, done - _SYNC_SIZE)
         end = found + _SYNC_SIZE
-        self.damaged(bytes(self.buffer[self.at : end]), what)
+        block = bytes(self.buffer[self.at : end])
         self.at = end
+        return _damaged(block, what)
 
-    def damaged(self, block: bytes, what: str) -> None:
-        self.position += 1
-        self.rows.append((self.position, *shortened(block, f"a damaged Avro block: {what}"), None))
+    def places(self, count: int) -> dict[str, pa.Array]:
+        self.position += count
+        first = self.position - count + 1
+        return {
+            "position": pa.array(np.arange(first, first + count, dtype=np.int64)),
+            "line": pa.nulls(count, pa.int64()),
+        }
 
-    def documents(self, records: list[Any]) -> None:
-        for record in records:
-            self.position += 1
-            document = json.dumps(record, ensure_ascii=False, default=_bytes_as_text)
-            fault = None
-            raw = document.encode(errors="surrogateescape")
-            if not isinstance(record, dict):
-                fault = "not a record"
-            elif "\\u0000" in document and _NUL.search(document):
-                fault = "a NUL character"
-            elif not document.isascii():
-                try:
-                    raw.decode()
-                except UnicodeDecodeError:
-                    fault = "not UTF-8"
-            self.rows.append((self.position, raw, fault, None if fault else document))
-
-    def flush(self) -> Batch:
-        positions, raws, faults, documents = zip(*self.rows, strict=True)
-        self.rows = []
+    def documents(self) -> Batch:
+        rows, self.rows = self.rows, []
         table = pa.table(
             {
-                "position": pa.array(positions, pa.int64()),
-                "line": pa.nulls(len(positions), pa.int64()),
-                "fault": pa.array(faults, pa.string()),
-                "document": pa.array(documents, pa.large_string()),
+                **self.places(len(rows)),
+                "fault": pa.array([row.fault for row in rows], pa.string()),
+                "document": pa.array([row.document for row in rows], pa.large_string()),
             }
         )
-        return Batch(table, _LAYOUT, lambda numbers: [raws[number] for number in numbers])
+
+        def raw(numbers: Sequence[int]) -> list[bytes]:
+            found = [rows[number] for number in numbers]
+            return [row.raw if row.document is None else row.document.encode() for row in found]
+
+        return Batch(table, _LAYOUT, raw)
+
+    def columns(self, decoded: Decoded) -> Batch:
+        places = {**self.places(decoded.rows), "fault": pa.nulls(decoded.rows, pa.string())}
+        table = pa.table({**places, **decoded.columns})
+        return Batch(table, decoded.layout, _raw_of(table, decoded.layout))
 
     def whole_file(self, fault: str) -> Batch:
         kept = bytes(self.buffer[:RAW_LIMIT])
@@ -201,6 +291,137 @@ class _AvroReader:
             total += len(piece)
             kept += piece[: max(0, RAW_LIMIT - len(kept))]
         return fault_batch(kept, fault, position=0, line=None, total=total)
+
+
+class _Kernel:
+    """Whether the kernel is worth its loading, which takes a second or two in each process."""
+
+    def __init__(self) -> None:
+        self.bytes_seen = 0
+
+    def decoder(self, schema: bytes, group: Sequence[_Block], kernel_from: int) -> Decoder | None:
+        self.bytes_seen += sum(len(block.content) for block in group)
+        return _decoder(schema) if self.bytes_seen >= kernel_from else None
+
+
+_kernel = _Kernel()
+_loading = threading.Lock()
+
+
+@lru_cache(maxsize=64)
+def _reference(schema: bytes) -> Any:
+    parsed = readable(json.loads(schema))
+    return fastavro.parse_schema({"type": "array", "items": parsed})
+
+
+@lru_cache(maxsize=64)
+def _decoder(schema: bytes) -> Decoder | None:
+    """What runs the kernel for this schema; None if it cannot."""
+    with _loading:
+        try:
+            from ingestion.readers import avro_program
+        except RuntimeError:  # numba finds no folder for what it has compiled
+            return None
+    try:
+        return avro_program.Decoder(avro_program.program(_reference(schema)["items"]))
+    except avro_program.Unsupported:
+        return None
+
+
+def _decoded(
+    codec: _Codec, group: Sequence[_Block], kernel_from: int
+) -> list[list[_Row] | Decoded]:
+    decoder = _kernel.decoder(codec.schema, group, kernel_from)
+    if decoder is None:
+        return [codec.rows(block) for block in group]
+    parts: list[list[_Row] | Decoded] = []
+    chunk: list[_Block] = []
+    unpacked: list[bytes] = []
+    size = 0
+    for block in group:
+        try:
+            data = codec.unpack(block.data) if block.data else b""
+        except Exception:  # the reference way says what is wrong
+            parts += _decoded_chunk(codec, decoder, chunk, unpacked)
+            parts.append(codec.rows(block))
+            chunk, unpacked, size = [], [], 0
+            continue
+        chunk.append(block)
+        unpacked.append(data)
+        size += len(data)
+        if size >= _CHUNK_BYTES:
+            parts += _decoded_chunk(codec, decoder, chunk, unpacked)
+            chunk, unpacked, size = [], [], 0
+    return parts + _decoded_chunk(codec, decoder, chunk, unpacked)
+
+
+def _decoded_chunk(
+    codec: _Codec, decoder: Decoder, blocks: Sequence[_Block], unpacked: Sequence[bytes]
+) -> list[list[_Row] | Decoded]:
+    parts: list[list[_Row] | Decoded] = []
+    at = 0
+    refused = 1
+    while at < len(blocks):
+        decoded = decoder.decode(unpacked[at:], [block.count for block in blocks[at:]])
+        if decoded.rows:
+            parts.append(decoded)
+        at += decoded.blocks
+        # Where one is refused right after another, more and more go with it.
+        refused = 1 if decoded.blocks else 2 * refused
+        parts += [codec.rows(block) for block in blocks[at : at + refused]]
+        at += refused
+    return parts
+
+
+def _row(record: Any) -> _Row:
+    document = json.dumps(record, ensure_ascii=False, default=bytes_as_text)
+    raw = document.encode(errors="surrogateescape")
+    if not isinstance(record, dict):
+        return _Row(None, raw, "not a record")
+    if "\\u0000" in document and _NUL.search(document):
+        return _Row(None, raw, "a NUL character")
+    if not document.isascii():
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            return _Row(None, raw, "not UTF-8")
+    return _Row(document)
+
+
+def _damaged(block: bytes, what: str) -> _Row:
+    return _Row(None, *shortened(block, f"a damaged Avro block: {what}"))
+
+
+def _raw_of(table: pa.Table, layout: Layout) -> RawOf:
+    """The documents that the reference way gives for rows of text columns."""
+    readers = [_VALUES[kind] for kind in layout.kinds or ()]
+
+    def raw(numbers: Sequence[int]) -> list[bytes]:
+        chosen = pa.array(numbers, pa.int64())
+        found = [
+            [
+                None if text is None else read(text)
+                for text in table[f"c{index}"].take(chosen).to_pylist()
+            ]
+            for index, read in enumerate(readers)
+        ]
+        return [
+            json.dumps(
+                dict(zip(layout.columns or (), values, strict=True)), ensure_ascii=False
+            ).encode()
+            for values in zip(*found, strict=True)
+        ]
+
+    return raw
+
+
+_VALUES: dict[str, Callable[[str], Any]] = {
+    "VARCHAR": str,
+    "BIGINT": int,
+    "DOUBLE": float,
+    "BOOLEAN": "true".__eq__,
+    "JSON": json.loads,
+}
 
 
 def _said(error: Exception) -> str:
@@ -255,97 +476,3 @@ _CODECS: dict[str, Callable[[bytes], bytes]] = {
     "bzip2": bz2.decompress,
     "xz": lzma.decompress,
 }
-
-
-# A value's JSON must say what the file says: a float as its own shortest decimal, a decimal
-# exactly, a date as a date, a time in microseconds. Other logical types stay the numbers that they
-# are in the file.
-
-
-def _shortest_float(data: Any, *_: Any) -> float:
-    return float(str(np.frombuffer(data, "<f4")[0]))
-
-
-def _exact_decimal(data: bytes, schema: Any, *_: Any) -> str:
-    unscaled = int.from_bytes(data, "big", signed=True)
-    return format(Decimal(unscaled).scaleb(-int(schema.get("scale", 0))), "f")
-
-
-def _iso_date(data: int, *_: Any) -> str | int:
-    try:
-        return (dt.date(1970, 1, 1) + dt.timedelta(days=data)).isoformat()
-    except OverflowError:
-        return data
-
-
-def _microseconds(data: int, *_: Any) -> int | str:
-    """A time as a number that reads as microseconds, which it does not before 1973."""
-    if data >= 10**14:
-        return data
-    try:
-        return (dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=data)).isoformat(" ")
-    except OverflowError:
-        return "0001-01-01 00:00:00"
-
-
-def _from_milliseconds(data: int, *_: Any) -> int | str:
-    return _microseconds(data * 1000)
-
-
-def _from_nanoseconds(data: int, *_: Any) -> int | str:
-    return _microseconds(data // 1000)
-
-
-LOGICAL_READERS["fixed-adx-float"] = _shortest_float
-LOGICAL_READERS["bytes-adx-decimal"] = _exact_decimal
-LOGICAL_READERS["fixed-adx-decimal"] = _exact_decimal
-LOGICAL_READERS["int-adx-date"] = _iso_date
-LOGICAL_READERS["long-adx-milliseconds"] = _from_milliseconds
-LOGICAL_READERS["long-adx-microseconds"] = _microseconds
-LOGICAL_READERS["long-adx-nanoseconds"] = _from_nanoseconds
-_LOGICAL = {
-    "decimal": "adx-decimal",
-    "date": "adx-date",
-    **{
-        f"{prefix}timestamp-{unit}s": f"adx-{unit}seconds"
-        for prefix in ("", "local-")
-        for unit in ("milli", "micro", "nano")
-    },
-}
-
-
-def _readable(schema: Any) -> Any:
-    """The writer's schema with our own readers of logical types in place of fastavro's."""
-    floats = iter(range(10**9))
-
-    def walk(node: Any) -> Any:
-        if node == "float":
-            name = f"adx_float_{next(floats)}"
-            return {"type": "fixed", "name": name, "size": 4, "logicalType": "adx-float"}
-        if isinstance(node, list):
-            return [walk(branch) for branch in node]
-        if not isinstance(node, dict):
-            return node
-        if node.get("type") == "float":
-            return walk("float")
-        found = dict(node)
-        logical = found.pop("logicalType", None)
-        if logical in _LOGICAL:
-            found["logicalType"] = _LOGICAL[logical]
-        if isinstance(found.get("type"), (dict, list)):
-            found["type"] = walk(found["type"])
-        elif found.get("type") == "array":
-            found["items"] = walk(found["items"])
-        elif found.get("type") == "map":
-            found["values"] = walk(found["values"])
-        elif found.get("type") in ("record", "error"):
-            found["fields"] = [{**field, "type": walk(field["type"])} for field in found["fields"]]
-            for field in found["fields"]:
-                field.pop("default", None)  # a reader's matter, and ours may no longer fit it
-        return found
-
-    return walk(schema)
-
-
-def _bytes_as_text(value: Any) -> str:
-    return kept_text(value) if isinstance(value, bytes) else str(value)

@@ -20,10 +20,10 @@ class Layout:
     """Where a batch keeps the values of its records.
 
     Either `columns` are the names of the text columns `c0`, `c1`, …, or the column `document`
-    holds each record as a JSON object. `kinds` names the JSON type that each column's text stands
-    for (`JSON`: a document of its own); without it all are strings. `exact_fractions` says that
-    fractions are to be taken as written, and not to 15 significant digits. With `unchecked` the
-    documents may be no JSON objects.
+    holds each record as a JSON object. `kinds` says what each column's text was, as DuckDB's
+    `json_type` would (`JSON`: the text is a document, to be asked); without it all are strings.
+    `exact_fractions` says that fractions are to be taken as written, and not to 15 significant
+    digits. With `unchecked` the documents may be no JSON objects.
     """
 
     columns: tuple[str, ...] | None = None
@@ -34,6 +34,8 @@ class Layout:
 
 DOCUMENTS = Layout()
 LINES = Layout(unchecked=True)
+
+RawOf = Callable[[Sequence[int]], list[bytes]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Batch:
 
     table: pa.Table
     layout: Layout
-    raw: Callable[[Sequence[int]], list[bytes]]
+    raw: RawOf
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:
@@ -72,7 +74,7 @@ def fault_batch(
     return Batch(table, DOCUMENTS, lambda numbers: [raw for _ in numbers])
 
 
-def slices(buffer: bytes, starts: Offsets, ends: Offsets) -> Callable[[Sequence[int]], list[bytes]]:
+def slices(buffer: bytes, starts: Offsets, ends: Offsets) -> RawOf:
     """The bytes of some of the stretches `buffer[start:end]`, by their numbers."""
     return lambda numbers: [buffer[starts[number] : ends[number]] for number in numbers]
 

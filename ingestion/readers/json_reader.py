@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import duckdb
 import numpy as np
@@ -21,6 +21,7 @@ from ingestion.readers.batch import (
     RAW_LIMIT,
     Batch,
     Offsets,
+    RawOf,
     as_text,
     cut,
     fault_batch,
@@ -251,7 +252,7 @@ class _JsonReader(TextReader):
         documents: pa.Array,
         faults: pa.Array,
         lines: Offsets,
-        raw: Callable[[Sequence[int]], list[bytes]],
+        raw: RawOf,
         *,
         unchecked: bool = False,
     ) -> Batch:
