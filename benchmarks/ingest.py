@@ -228,6 +228,8 @@ def _adx(path: Path, format_: str, engine: str, records: int) -> Iterator[int]:
     from ingestion.pipelines.schema import ensure_tables
     from ingestion.warehouse import from_environment
 
+    if format_ == "avro":
+        import ingestion.readers.avro_program  # noqa: F401 - the compiled reader
     warehouse = from_environment(engine)
     ensure_tables(warehouse)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import duckdb
 import numpy as np
@@ -34,6 +34,8 @@ _QUOTE, _COLON, _DOT, _SPACE, _ZERO, _NINE = b'":. 09'
 _DAY_US = 86_400_000_000
 _YEAR_2000_US = 946_684_800_000_000
 _STRETCH = 256 * 2**10
+_PLAIN = np.zeros(256, np.bool_)  # the bytes that plain amounts are made of
+_PLAIN[list(b"0123456789.")] = True
 _POWERS = np.array([10**exponent for exponent in range(19)], np.int64)
 
 
@@ -130,15 +132,16 @@ class Plain:
         self, contract: Contract, table: pa.Table
     ) -> tuple[dict[str, _Texts], Mask, Mask] | None:
         """The texts by field, which documents hold nothing else, and which hold unknown fields."""
-        documents = whole(table["document"])
-        sample = _sample(documents.take(_spread(len(documents))).to_pylist())
+        documents = table["document"]
+        sample = _sample([documents[row].as_py() for row in _spread(len(documents))])
         if not sample:
             return None
         names: dict[str, tuple[str, str]] = {}  # name in the document: field, how it is read
         for field in contract.fields:
             for path in field.sources:
                 if path.top in sample:
-                    names[path.top] = (field.name, "VARCHAR" if _is_string(field) else "JSON")
+                    text = _is_string(field) or (_is_plain(field) and sample[path.top])
+                    names[path.top] = (field.name, "VARCHAR" if text else "JSON")
                     break
         unknown = [name for name in sample if name not in names]
         if any(path.top in unknown for field in contract.fields for path in field.sources):
@@ -169,11 +172,11 @@ class Plain:
         more = np.zeros(len(documents), np.bool_)
         for name in unknown:
             more |= texts[name].is_valid().to_numpy(zero_copy_only=False)
-        fields = {
+        found = {
             field: _Texts(texts[name], "JSON" if kind == "JSON" else "VARCHAR")
             for name, (field, kind) in names.items()
         }
-        return fields, sure, more
+        return found, sure, more
 
     # What they are ---------------------------------------------------------------------------
 
@@ -193,11 +196,14 @@ class Plain:
                 values = _without(texts.array, absent)
                 sure = absent | good
             case "timestamp":
-                found, good = _times(spans)
+                found, good = _iso_utc(texts, spans) or _times(spans)
                 good &= (found >= _YEAR_2000_US) & (found <= self.latest)
                 values = pa.array(found, mask=~good).cast(pa.timestamp("us"))
                 sure = good | absent
             case "amount":
+                amounts = _short_amounts(texts, spans)
+                if amounts is not None:
+                    return amounts, ~(absent & field.required)
                 found, good = _decimals(spans)
                 values = _decimal_array(found, good)
                 sure = good | absent
@@ -291,28 +297,37 @@ def _type(contract: Contract, name: str) -> str:
     return next(field.type for field in contract.fields if field.name == name)
 
 
+def _is_plain(field: Field) -> bool:
+    return field.type in ("timestamp", "amount")
+
+
 def _is_string(field: Field) -> bool:
     return field.type not in ("timestamp", "amount", "integer", "json")
 
 
-def _spread(count: int) -> pa.Array:
-    return pa.array(np.unique(np.linspace(0, count - 1, _SAMPLE).astype(np.int64)))
+def _spread(count: int) -> list[int]:
+    return sorted({int(place) for place in np.linspace(0, count - 1, _SAMPLE)})
 
 
-def _sample(documents: Sequence[str | None]) -> list[str]:
-    """The names that some first documents use, in the order in which they first stand."""
-    names: dict[str, None] = {}
+def _sample(documents: Sequence[str | None]) -> dict[str, bool]:
+    """The names that some documents use, in their order, and whether they name strings alone."""
+    names: dict[str, bool] = {}
     for document in documents:
         try:
             value = json.loads(document or "")
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
-            names.update(dict.fromkeys(value))
-    # DuckDB's names know no case, and a name with a NUL or a quote is nobody's field.
+            for name, item in value.items():
+                names[name] = names.get(name, True) and isinstance(item, str | None)
+    # DuckDB's names know no case, and a name with a quote is nobody's field.
     if len({name.lower() for name in names}) < len(names):
-        return []
-    return [name for name in names if name and name.isprintable() and '"' not in name]
+        return {}
+    return {
+        name: strings
+        for name, strings in names.items()
+        if name and name.isprintable() and '"' not in name
+    }
 
 
 def _of_columns(
@@ -342,7 +357,10 @@ def _of_columns(
 
 
 def _whole(
-    documents: pa.Array, texts: dict[str, pa.Array], kinds: dict[str, str], nested: list[str]
+    documents: pa.ChunkedArray,
+    texts: dict[str, pa.Array],
+    kinds: dict[str, str],
+    nested: list[str],
 ) -> Mask:
     """Which documents are objects of just these fields, each at most once and of its kind.
 
@@ -350,7 +368,7 @@ def _whole(
     quotes are left belong to strings. A document with another key, a key twice, or a string where
     none is expected has another number of one or the other than the values that were found need.
     """
-    all_ = _counted(documents)
+    all_ = _Counts.of([_counted(chunk) for chunk in documents.chunks])
     keys, strings = all_.keys - all_.nulls, all_.quotes - 2 * all_.keys
     sure = (all_.first == ord("{")) & ~all_.escapes
     for name, array in texts.items():
@@ -383,6 +401,16 @@ class _Counts:
     nulls: Integers
     escapes: Mask
     first: Bytes
+
+    @classmethod
+    def of(cls, parts: Sequence[_Counts]) -> _Counts:
+        """The counts of texts that come in several arrays."""
+        return cls(
+            *(
+                np.concatenate([getattr(part, field.name) for part in parts])
+                for field in fields(cls)
+            )
+        )
 
 
 def _counted(texts: pa.Array) -> _Counts:
@@ -459,6 +487,30 @@ def _without(array: pa.Array, absent: Mask) -> pa.Array:
     if array.null_count == int(absent.sum()):
         return array
     return pc.if_else(pa.array(absent), pa.scalar(None, array.type), array)
+
+
+def _iso_utc(texts: _Texts, spans: _Spans) -> tuple[Integers, Mask] | None:
+    """Times that are all written `2024-06-09T12:34:56Z`, with 3, 6 or no fractional digits."""
+    lengths = spans.lengths[~spans.absent]
+    if texts.kind != "VARCHAR" or not len(lengths) or spans.absent.any():
+        return None
+    if not np.isin(lengths, (20, 24, 27)).all() or (spans.last() != ord("Z")).any():
+        return None
+    try:
+        times = texts.array.cast(pa.timestamp("us", "UTC"))
+    except pa.ArrowInvalid:
+        return None
+    return times.view(pa.int64()).to_numpy(), np.ones(len(times), np.bool_)
+
+
+def _short_amounts(texts: _Texts, spans: _Spans) -> pa.Array | None:
+    """Amounts that are all of digits and a point, and short enough to be exact everywhere."""
+    if spans.lengths.max(initial=0) > 15 or not _PLAIN[spans.data].all():
+        return None
+    try:
+        return _without(texts.array, spans.absent).cast(pa.decimal128(18, 6))
+    except pa.ArrowInvalid:  # more than 6 decimals, two points, or none of digits
+        return None
 
 
 # Times ------------------------------------------------------------------------------------------

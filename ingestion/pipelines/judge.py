@@ -65,7 +65,7 @@ class _Waiting:
             return found
 
         table = pa.concat_tables([batch.table for batch in batches])
-        return Batch(table.combine_chunks(), first.layout, bytes_of)
+        return Batch(table, first.layout, bytes_of)
 
 
 class Judge:
