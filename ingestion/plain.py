@@ -30,7 +30,7 @@ Bytes = npt.NDArray[np.uint8]
 
 _SAMPLE = 20
 _KNOWN = 50_000  # distinct values of a field that are remembered
-_QUOTE, _COLON, _DOT, _SPACE, _ZERO, _NINE = b'":. 09'
+_QUOTE, _COLON, _COMMA, _DOT, _SPACE, _ZERO, _NINE = b'":,. 09'
 _DAY_US = 86_400_000_000
 _YEAR_2000_US = 946_684_800_000_000
 _STRETCH = 256 * 2**10
@@ -364,13 +364,14 @@ def _whole(
 ) -> Mask:
     """Which documents are objects of just these fields, each at most once and of its kind.
 
-    Counted by their quotes: without backslashes, a quote before a colon ends a key, and what
-    quotes are left belong to strings. A document with another key, a key twice, or a string where
-    none is expected has another number of one or the other than the values that were found need.
+    Counted by their quotes: where it is clear what is a key, a quote before a colon ends one, and
+    what quotes are left belong to strings. Every value that was found needs a key of its own, and
+    no key may be left over; so there is no other key, and none twice. Then only a value that is no
+    string where one is expected can be amiss, and leaves too few quotes.
     """
     all_ = _Counts.of([_counted(chunk) for chunk in documents.chunks])
     keys, strings = all_.keys - all_.nulls, all_.quotes - 2 * all_.keys
-    sure = (all_.first == ord("{")) & ~all_.escapes
+    sure = (all_.first == ord("{")) & all_.clear
     for name, array in texts.items():
         spans = _spans(array)
         there = array.is_valid().to_numpy(zero_copy_only=False)
@@ -394,12 +395,16 @@ def _whole(
 
 @dataclass(frozen=True)
 class _Counts:
-    """Of each text: quotes, keys (quotes before a colon), keys of nulls, whether it escapes."""
+    """Of each text: quotes, keys (quotes before a colon), keys of nulls.
+
+    Not `clear` are texts that escape something, have white space before a colon, or a quote before
+    a colon that may open a string.
+    """
 
     quotes: Integers
     keys: Integers
     nulls: Integers
-    escapes: Mask
+    clear: Mask
     first: Bytes
 
     @classmethod
@@ -417,7 +422,7 @@ def _counted(texts: pa.Array) -> _Counts:
     spans = _spans(texts)
     count = len(texts)
     quotes, keys, nulls = (np.zeros(count, np.int64) for _ in range(3))
-    escapes = np.zeros(count, np.bool_)
+    clear = np.ones(count, np.bool_)
     # A stretch at a time, because what stays in the processor's cache is counted far faster.
     borders = np.searchsorted(spans.ends, np.arange(_STRETCH, len(spans.data), _STRETCH))
     borders = np.unique(np.concatenate([[0], borders, [count]]))
@@ -427,18 +432,26 @@ def _counted(texts: pa.Array) -> _Counts:
         data = spans.data[first:last]
         rank = _Rank(spans.starts[some] - first, spans.ends[some] - first)
         is_quote = data == _QUOTE
-        is_key = is_quote[:-1] & (data[1:] == _COLON)
+        is_colon = data == _COLON
+        is_key = is_quote[:-1] & is_colon[1:]
         quotes[some], keys[some] = rank.counts(is_quote), rank.counts(is_key)
-        n = data == ord("n")
+        n = data[:-1] == ord("n")
+        n &= data[1:] == ord("u")  # not NaN, which counts as a value
         null = n[2:]
-        null[:-1] |= (data[2:-1] == _SPACE) & n[3:]
-        null &= is_key[:-1]
-        if null.any():  # a value that begins with a bare n is null, or no number at all
+        null[:-1] |= (data[2:-2] == _SPACE) & n[3:]
+        null &= is_key[:-2]
+        if null.any():
             nulls[some] = rank.counts(null)
-        slashes = data == ord("\\")
-        if slashes.any():
-            escapes[some] = rank.counts(slashes) > 0
-    return _Counts(quotes, keys, nulls, escapes, spans.first())
+        unclear = data == ord("\\")
+        unclear[:-1] |= (data[:-1] <= _SPACE) & is_colon[1:]
+        opens = (data | 0x20) == ord("{")  # also [
+        opens |= is_colon
+        opens |= data <= _COMMA  # white space as well
+        opens[:-2] &= is_key[1:]
+        unclear[:-2] |= opens[:-2]
+        if unclear.any():
+            clear[some] = rank.counts(unclear) == 0
+    return _Counts(quotes, keys, nulls, clear, spans.first())
 
 
 class _Rank:
