@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import decimal
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -70,15 +71,24 @@ def register(connection: duckdb.DuckDBPyConnection) -> None:
     text = duckdb.sqltypes.VARCHAR
     connection.create_function("plain_decimal", _plain_decimal, [text], text)
     connection.create_function("first_keys", _first_keys_of, [text], text, type=ARROW)
+    connection.create_function("left_over", _left_over_of, [text], text, type=ARROW)
 
 
 def _first_keys_of(texts: pa.ChunkedArray) -> pa.Array:
     """JSON that other readers take as we do.
 
     Of a key given twice the first counts, where most would take the last; NaN and Infinity, which
-    most refuse, become text.
+    most refuse, become text, and so does a number beyond a double.
     """
+    return _mended(texts, empty_ones=True)
 
+
+def _left_over_of(texts: pa.ChunkedArray) -> pa.Array:
+    """The same of an object without its members that are empty: null or blank."""
+    return _mended(texts, empty_ones=False)
+
+
+def _mended(texts: pa.ChunkedArray, *, empty_ones: bool) -> pa.Array:
     def mend(text: str | None) -> str | None:
         if text is None:
             return None
@@ -97,13 +107,27 @@ def _first_keys_of(texts: pa.ChunkedArray) -> pa.Array:
             mended = True
             return token
 
+        def number(token: str) -> float | str:
+            value = float(token)
+            return value if math.isfinite(value) else as_text(token)
+
         try:
-            value = json.loads(text, object_pairs_hook=first, parse_constant=as_text)
+            value = json.loads(
+                text, object_pairs_hook=first, parse_constant=as_text, parse_float=number
+            )
         except (ValueError, RecursionError):
             return text
+        if not empty_ones and isinstance(value, dict):
+            full = {key: member for key, member in value.items() if not _is_empty(member)}
+            mended |= len(full) < len(value)
+            value = full
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if mended else text
 
     return pa.array([mend(text) for text in texts.to_pylist()], pa.string())
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip(" \t\n\v\f\r"))
 
 
 def _plain_decimal(text: str) -> str:
@@ -224,7 +248,7 @@ numbered as (
 ),
 split as (select *, {_each(fields, _split)} from numbered),
 timed as (select *, {_each(fields, _time)} from split),
-parsed as (select *, {_each(fields, _value)} from timed),
+parsed as (select *, {_each(fields, lambda field: _value(field, layout))} from timed),
 judged as (select *, {_reason(fields)} as reason from parsed)
 select record, reason, {_detail(fields)} as detail,
     {", ".join(f'{_v(field.name)} as "{field.name}"' for field in fields)},
@@ -340,7 +364,7 @@ def _extra(contract: Contract, cells: _Cells) -> str:
         f"(case {contested_case}"
         f" when {unknown} then json_merge_patch(document, {everything}) end)::varchar"
     )
-    return f"nullif({_first_keys(left)}, '{{}}')"
+    return f"nullif(case when {left} is not null then left_over({left}) end, '{{}}')"
 
 
 def _first_keys(text: str) -> str:
@@ -450,13 +474,15 @@ def _time(field: Field) -> str | None:
     )
 
 
-def _value(field: Field) -> str:
+def _value(field: Field, layout: Layout) -> str:
     name, text, kind, number = field.name, _t(field.name), _k(field.name), _n(field.name)
     texts = _is_text(name)
     match field.type:
         case "string":
-            # As written: DuckDB shows the integer -0 as 0, but knows that it had a sign.
-            written = f"case when {kind} = 'BIGINT' and {text} = '0' then '-0' else {text} end"
+            written = text
+            if layout.columns is None:
+                # As written: DuckDB shows JSON's -0 as 0, but knows that it had a sign.
+                written = f"case when {kind} = 'BIGINT' and {text} = '0' then '-0' else {text} end"
             value = f"case when {texts} then {written} end"
         case "timestamp":
             value = f"make_timestamp({_us(name)})"

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  (characters that look alike are what these tests are about)
 """The fast path equals the law: what `Plain` is sure of, the contract's SQL accepts just so."""
 
 from __future__ import annotations
@@ -329,6 +330,30 @@ def test_what_makes_up_for_a_fault(connection: duckdb.DuckDBPyConnection, member
         texts = [odd, *texts]  # where names are looked for
         found = compare(connection, stream("impressions"), LINES, documents(texts))
         assert not found.wrong, "\n".join(found.wrong)
+
+
+@pytest.mark.parametrize(
+    ("members", "extra"),
+    [
+        ('"x":null', None),
+        ('"x":""', None),
+        ('"x":" ","y":1', '{"y":1}'),
+        ('"x":{"y":null,"z":""}', '{"x":{"y":null,"z":""}}'),
+        ('"x":null,"x":1', None),
+        ('"x":1e400,"x":2', '{"x":"1e400"}'),
+        ('"x":[NaN,1e400]', '{"x":["NaN","1e400"]}'),
+    ],
+)
+def test_unknown_members_that_are_empty_are_left_out(
+    connection: duckdb.DuckDBPyConnection, members: str, extra: str | None
+) -> None:
+    text = "{" + BASE + ',"user_id":"u","ad_creative_id":"c",' + members + "}"
+    batch = documents([text]).append_column("record", pa.array([0]))
+    (judgement,) = checks.judgements(stream("impressions"), stream, LINES)
+    (row,) = connection.from_arrow(batch).query("batch", judgement.sql).to_arrow_table().to_pylist()
+    assert row["reason"] is None
+    assert row["extra"] == extra
+    assert not compare(connection, stream("impressions"), LINES, documents([text])).wrong
 
 
 # --- columns -------------------------------------------------------------------------------------
