@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from advertisex import console, funnel
+from advertisex import console, funnel, progress
 from ingestion.errors import UserError, WrongUsage
 from ingestion.warehouse import PROJECT, TARGETS, Warehouse, from_environment
 
@@ -292,12 +292,8 @@ def _load(
 ) -> Outcome:
     from ingestion.pipelines.files import load_files
 
-    with _bar("files", quiet=as_json) as step:
-
-        def progress(path: Path, done: int, total: int) -> None:
-            step(path.name, done, total)
-
-        report = load_files(paths, warehouse, stream=stream, contract=contract, progress=progress)
+    with progress.loading(as_json=as_json) as listener:
+        report = load_files(paths, warehouse, stream=stream, contract=contract, progress=listener)
     failed = [file for file in report.files if file.status == "failed"]
     too_many = (
         max_rejects is not None
@@ -399,10 +395,10 @@ def _build(
 
     with _bar("steps", quiet=as_json) as step:
 
-        def progress(name: str, status: str, done: int, total: int) -> None:
+        def show(name: str, status: str, done: int, total: int) -> None:
             step(name, done, total)
 
-        report = dbt.build(warehouse, select=select, full_refresh=full_refresh, progress=progress)
+        report = dbt.build(warehouse, select=select, full_refresh=full_refresh, progress=show)
     document = {
         "ok": report.ok,
         "seconds": round(report.seconds, 3),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,7 +53,7 @@ class Writer(Protocol):
     """Writes into one transaction. Everything raises as the warehouse's driver does."""
 
     def write(self, table: str, rows: pa.Table) -> None:
-        """Append rows: columns by name, the load's own are added."""
+        """Append rows: columns by name, the load's own are added where rows have none."""
 
     def execute(self, sql: str) -> None:
         """Run a statement within the transaction, after what was written before."""
@@ -77,6 +77,22 @@ def record_load(writer: Writer, load: Load, schema_version: str) -> None:
         " (load_id, schema_name, status, inserted_at, schema_version_hash)"
         f" values ('{load.id}', '{raw.SCHEMA}', 0, '{load.at}+00:00', '{schema_version}')"
     )
+
+
+def update(writer: Writer, table: str, changed: Sequence[str], mark: str) -> None:
+    """Set columns of rows that are there from rows that were written beside them.
+
+    Those have the same file and position, and `mark` before the load's id; they go again.
+    """
+    file, load = raw.file_column(table), raw.load_column(table)
+    position = "position" if file == "file" else "_position"
+    values = ", ".join(f'"{name}" = arrived."{name}"' for name in changed)
+    writer.execute(
+        f"update {RAW}.{table} as there set {values} from {RAW}.{table} as arrived"
+        f" where arrived.{load} = {_quoted(mark)} || there.{load}"
+        f" and arrived.{file} = there.{file} and arrived.{position} = there.{position}"
+    )
+    writer.execute(f"delete from {RAW}.{table} where starts_with({load}, {_quoted(mark)})")
 
 
 def discard(writer: Writer, file: str, load: Load) -> None:
@@ -122,8 +138,9 @@ class _DuckDB:
             columns.append(f'"{name}"')
             values.append(value)
         for name, literal in self.load.literals(table).items():
-            columns.append(name)
-            values.append(literal)
+            if name not in rows.column_names:
+                columns.append(name)
+                values.append(literal)
         self.connection.from_arrow(rows).query(
             "arriving",
             f"insert into {RAW}.{table} ({', '.join(columns)})"
@@ -160,7 +177,8 @@ class _Postgres:
         plain = pa.schema([(field.name, _plain(field.type)) for field in rows.schema])
         rows = rows.cast(plain)
         for name, value in self.load.values(table).items():
-            rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
+            if name not in rows.column_names:
+                rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
         self.cursor.adbc_ingest(table, rows, mode="append", db_schema_name=RAW)
 
     def execute(self, sql: str) -> None:

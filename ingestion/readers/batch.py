@@ -23,13 +23,14 @@ class Layout:
     holds each record as a JSON object. `kinds` names the JSON type that each column's text stands
     for (`JSON`: a document of its own); without it all are strings. `exact_fractions` says that
     fractions are to be taken as written, and not to 15 significant digits. With `unchecked` the
-    documents may be no JSON objects.
+    documents may be no JSON objects. `separator` is what stood between the columns.
     """
 
     columns: tuple[str, ...] | None = None
     kinds: tuple[str, ...] | None = None
     exact_fractions: bool = False
     unchecked: bool = False
+    separator: str | None = None
 
 
 DOCUMENTS = Layout()

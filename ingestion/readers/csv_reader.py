@@ -143,7 +143,8 @@ class _CsvReader(TextReader):
             }
         )
         self.position += count
-        yield Batch(table, Layout(self.header), slices(self.buffer, found.starts, found.ends))
+        layout = Layout(self.header, separator=chr(self.separator))
+        yield Batch(table, layout, slices(self.buffer, found.starts, found.ends))
 
     def faults(self, found: _Records, width: int) -> list[str | None]:
         """Why records are malformed, None for those that are not; empty when none is."""
