@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import shutil
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _SHOWN_FILES = 40
 _SHOWN_REASONS = 10
 _SHOWN_REASONS_OF_STREAM = 2
+_SHOWN_TEXT = 100
 
 
 def command(function: Callable[..., bool | None]) -> Callable[..., None]:
@@ -218,6 +220,76 @@ def status(warehouse: Warehouse, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--stream", help="Only rejects of this stream.")
+@click.option("--reason", help="Only for this reason, e.g. missing:user_id, or its kind, missing.")
+@click.option("--file", "path", help="Only of this file, or of the files in this folder.")
+@click.option(
+    "--limit",
+    default=3,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How many samples to show of each stream and reason.",
+)
+@click.option("--replay", is_flag=True, help="Judge them again and load those that pass now.")
+@click.option("--contract", help="With --replay: a feed's own layout, as for load.")
+@command
+def rejects(
+    warehouse: Warehouse,
+    stream: str | None,
+    reason: str | None,
+    path: str | None,
+    limit: int,
+    replay: bool,
+    contract: str | None,
+    as_json: bool,
+) -> None:
+    """List rejected records by reason, with samples; with --replay load those that pass now."""
+    from advertisex.dbt import check_loaded
+    from ingestion.pipelines import rejects as rejected
+
+    if contract is not None and not replay:
+        raise WrongUsage("--contract goes with --replay")
+    check_loaded(warehouse)
+    which = rejected.Filter(stream, reason, path)
+    if not replay:
+        groups = rejected.listed(warehouse, which, limit)
+        if as_json:
+            console.as_json({"rejects": groups})
+        else:
+            _show_rejects(groups)
+        return
+    with progress.loading(as_json=as_json) as listener:
+        report = rejected.replay(warehouse, which, contract=contract, progress=listener)
+    if as_json:
+        console.as_json(
+            {
+                "load_id": report.load_id,
+                "replayed": _by_reason(report.replayed),
+                "added": report.added,
+                "rejected": _by_reason(report.rejected),
+                "changed": report.changed,
+                "left": [dataclasses.asdict(left) for left in report.left],
+                "seconds": round(report.seconds, 3),
+            }
+        )
+        return
+    _table("Accepted now, by former reason", _by_reason(report.replayed))
+    _table("Still rejected", _by_reason(report.rejected))
+    for left in report.left:
+        console.out.print(
+            f"Not replayed: {left.records:,} of {_escaped(os.path.relpath(left.file))}:"
+            f" {_escaped(left.message)}"
+        )
+    added = f" (and {report.added:,} that came to light with them)" if report.added else ""
+    console.out.print(
+        f"Replayed {report.replayed.total():,} records{added},"
+        f" {report.rejected.total():,} are still rejected,"
+        f" {sum(left.records for left in report.left):,} could not be judged again;"
+        + (f" load {report.load_id}" if report.load_id else " nothing is changed")
+    )
+
+
+@main.command()
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -377,6 +449,39 @@ def _show_files(files: tuple[FileResult, ...]) -> None:
         )
     columns = ("stream", "files", "read", "accepted", "rejected", "mostly", "seconds")
     console.table("Streams", columns, rows)
+
+
+def _show_rejects(groups: list[dict[str, Any]]) -> None:
+    """A row a stream and reason, then the samples of each."""
+    counts = [{key: row[key] for key in row if key != "samples"} for row in groups]
+    _table("Rejected", counts)
+    for group in groups:
+        samples = [
+            {
+                "file": os.path.relpath(sample["file"]) if sample["file"] else None,
+                "line": sample["line"],
+                "position": sample["position"],
+                "detail": sample["detail"],
+                "text": _shortened(sample["text"] or ""),
+            }
+            for sample in group["samples"]
+        ]
+        _table(f"{group['stream']}: {group['reason']}", samples)
+    if not groups:
+        console.out.print("No record is rejected.")
+
+
+def _shortened(text: str) -> str:
+    """The beginning of a text, on one line."""
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN_TEXT else text[:_SHOWN_TEXT] + "…"
+
+
+def _by_reason(counts: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
+    return [
+        {"stream": stream, "reason": reason, "records": count}
+        for (stream, reason), count in sorted(counts.items())
+    ]
 
 
 def _most(rejected: Counter[str]) -> str:

@@ -1,4 +1,4 @@
-"""A load's progress: a bar on a terminal; elsewhere a line a file, with `--json` one JSON object."""
+"""A load's progress: a bar on a terminal, elsewhere a line a file, with `--json` as JSON."""
 
 from __future__ import annotations
 
@@ -60,16 +60,10 @@ def loading(*, as_json: bool) -> Iterator[Progress]:
 
 
 def rates(step: Step) -> str:
-    """`12.3 MB/s  45,678 records/s`, over the load so far."""
+    """Megabytes (10^6) and records a second over the load so far."""
     seconds = max(step.all_seconds, 1e-6)
     size, records = step.all_bytes / seconds, step.all_records / seconds
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            break
-        size /= 1000
-    else:
-        unit = "GB"
-    return f"{size:,.1f} {unit}/s  {records:,.0f} records/s"
+    return f"{size / 1e6:,.1f} MB/s  {records:,.0f} records/s"
 
 
 def _said(step: Step) -> dict[str, Any]:

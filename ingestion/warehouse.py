@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import duckdb
+import pyarrow as pa
 
 from ingestion.errors import UserError
 
@@ -67,6 +68,17 @@ class Warehouse:
             yield connection
         finally:
             connection.close()
+
+    @contextmanager
+    def arrow(self, sql: str, rows: int) -> Iterator[pa.RecordBatchReader]:
+        """The rows of a statement as Arrow batches, of about `rows` each where the engine says."""
+        if self.path is None:
+            with self.for_loading() as connection, connection.cursor() as cursor:
+                cursor.execute(sql)
+                yield cursor.fetch_record_batch()
+            return
+        with self.connect() as connection:
+            yield connection.execute(sql).fetch_record_batch(rows)
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a statement by the names of their columns."""

@@ -22,20 +22,21 @@ group by all
 class Watch:
     """A writer that looks at the column `extra` of what passes through it.
 
-    `connection` is the thread's own; `feed` is the contract of the load where it has one.
+    `connection` is the thread's own; `feeds` are contracts beside the streams' own.
     """
 
     def __init__(
         self,
         writer: Writer,
         connection: duckdb.DuckDBPyConnection,
-        feed: Contract | Router | None,
+        feeds: Iterable[Contract | Router],
     ) -> None:
         self.writer = writer
         self.connection = connection
         self.named = {contract.stream: named_fields(contract) for contract in event_streams()}
-        if isinstance(feed, Contract):
-            self.named[feed.stream] |= named_fields(feed)
+        for feed in feeds:
+            if isinstance(feed, Contract):
+                self.named[feed.stream] |= named_fields(feed)
         self.found: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
 
     def write(self, table: str, rows: pa.Table) -> None:
@@ -50,6 +51,11 @@ class Watch:
         for file, field, records in counted:
             if field not in self.named[stream]:
                 self.found[stream, field][file] += records
+
+    def forget(self, file: str) -> None:
+        """A file's rows were taken back."""
+        for counts in self.found.values():
+            counts.pop(file, None)
 
     def write_found(self, files: Iterable[str]) -> None:
         """Write what was found in these files, in their order, as rows of `unknown_fields`."""

@@ -125,7 +125,7 @@ class _Loaded:
     seconds: float
 
 
-class _Unreadable(Exception):
+class Unreadable(Exception):
     """The file system refused a file."""
 
 
@@ -170,7 +170,7 @@ class _Load:
             self.connection.close()
 
     def _load(self, candidates: list[Candidate], writer: Writer, schema_version: str) -> str | None:
-        watch = drift.Watch(writer, self.connection, self.feed)
+        watch = drift.Watch(writer, self.connection, [self.feed] if self.feed else [])
         judge = Judge(self.connection, watch, self.load)
         loaded: list[_Loaded] = []
         for candidate in candidates:
@@ -181,9 +181,7 @@ class _Load:
                 self._report(outcome)
                 continue
             loaded.append(outcome)
-            self.meter.done(
-                outcome.path, outcome.stream, "read", outcome.size, outcome.records
-            )
+            self.meter.done(outcome.path, outcome.stream, "read", outcome.size, outcome.records)
         judge.finish()
         table = [self._row(file, judge) for file in loaded]
         for file in loaded:
@@ -224,7 +222,9 @@ class _Load:
             "rejected": rejected,
             "layout": described(
                 file.layout,
-                self.contract if self.feed is not None and self.feed.stream == file.stream else None,
+                self.contract
+                if self.feed is not None and self.feed.stream == file.stream
+                else None,
             ),
         }
 
@@ -242,9 +242,10 @@ class _Load:
         """Whether the file's content was loaded before, which is a result of its own."""
         if candidate.stream is None:
             return False
+        self.meter.start()
         try:
             known = self._is_known(candidate.path, candidate.stream)
-        except _Unreadable:
+        except Unreadable:
             return False  # said when its turn comes
         if known:
             self._report(
@@ -277,7 +278,7 @@ class _Load:
                     layout = batch.layout
                 judge.add(str(path), self._contract(stream), batch)
                 self.meter.reading(path, stream, source.size, records)
-        except _Unreadable as error:
+        except Unreadable as error:
             judge.discard(str(path))
             return _failed(Problem(path, str(error)), stream)
         self._remember(stream, source.size, source.content_hash)
@@ -299,7 +300,7 @@ class _Load:
             for _ in source.stored():
                 pass
         except OSError as error:
-            raise _Unreadable(_why(error)) from None
+            raise Unreadable(_why(error)) from None
         return source.content_hash in digests
 
     # Reading and judging ---------------------------------------------------------------------
@@ -355,13 +356,13 @@ def read_records(
 
 
 def _readable(source: Source) -> Iterator[bytes]:
-    """The pieces of a file; the file system's complaints become `_Unreadable`."""
+    """The pieces of a file; the file system's complaints become `Unreadable`."""
     pieces = source.pieces()
     while True:
         try:
             piece = next(pieces, None)
         except OSError as error:
-            raise _Unreadable(_why(error)) from None
+            raise Unreadable(_why(error)) from None
         if piece is None:
             return
         yield piece

@@ -1,4 +1,4 @@
-"""How a file's records are laid out, kept so that a reject's text can be judged again without it."""
+"""How a file's records are laid out: kept, so that a reject can be judged without its file."""
 
 from __future__ import annotations
 
@@ -71,4 +71,6 @@ def read_again(
     for batch in read_csv(iter([content.encode()])):
         numbers = pa.array(batch.table["position"].to_numpy() - np.int64(1))
         table = batch.table.set_column(0, "position", places.take(numbers))
-        yield Batch(table.set_column(1, "line", line_numbers.take(numbers)), batch.layout, batch.raw)
+        yield Batch(
+            table.set_column(1, "line", line_numbers.take(numbers)), batch.layout, batch.raw
+        )

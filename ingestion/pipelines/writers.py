@@ -44,7 +44,7 @@ class Load:
     def literals(self, table: str) -> dict[str, str]:
         """The same as SQL."""
         return {
-            raw.load_column(table): _quoted(self.id),
+            raw.load_column(table): literal(self.id),
             raw.time_column(table): f"timestamp '{self.at}'",
         }
 
@@ -89,17 +89,17 @@ def update(writer: Writer, table: str, changed: Sequence[str], mark: str) -> Non
     values = ", ".join(f'"{name}" = arrived."{name}"' for name in changed)
     writer.execute(
         f"update {RAW}.{table} as there set {values} from {RAW}.{table} as arrived"
-        f" where arrived.{load} = {_quoted(mark)} || there.{load}"
+        f" where arrived.{load} = {literal(mark)} || there.{load}"
         f" and arrived.{file} = there.{file} and arrived.{position} = there.{position}"
     )
-    writer.execute(f"delete from {RAW}.{table} where starts_with({load}, {_quoted(mark)})")
+    writer.execute(f"delete from {RAW}.{table} where starts_with({load}, {literal(mark)})")
 
 
 def discard(writer: Writer, file: str, load: Load) -> None:
     """Take back what this load wrote of a file."""
     for table in raw.tables():
         writer.execute(
-            f"delete from {RAW}.{table} where {raw.file_column(table)} = {_quoted(file)}"
+            f"delete from {RAW}.{table} where {raw.file_column(table)} = {literal(file)}"
             f" and {raw.load_column(table)} = '{load.id}'"
         )
 
@@ -134,13 +134,13 @@ class _DuckDB:
             if pa.types.is_dictionary(column.type):
                 used = column.chunk(0).indices.unique()
                 if len(used) == 1:
-                    value = _quoted(column[0].as_py())
+                    value = literal(column[0].as_py())
             columns.append(f'"{name}"')
             values.append(value)
-        for name, literal in self.load.literals(table).items():
+        for name, value in self.load.literals(table).items():
             if name not in rows.column_names:
                 columns.append(name)
-                values.append(literal)
+                values.append(value)
         self.connection.from_arrow(rows).query(
             "arriving",
             f"insert into {RAW}.{table} ({', '.join(columns)})"
@@ -196,7 +196,8 @@ def _plain(type_: pa.DataType) -> pa.DataType:
     return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 
-def _quoted(text: str) -> str:
+def literal(text: str) -> str:
+    """Text as SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Offsets = npt.NDArray[np.int64]
 
@@ -50,6 +51,18 @@ class Batch:
     table: pa.Table
     layout: Layout
     raw: Callable[[Sequence[int]], list[bytes]]
+
+
+def some(batch: Batch, which: pa.Array | pa.ChunkedArray) -> Batch:
+    """Some of a batch's records, by a mask or by their numbers."""
+    if pa.types.is_boolean(which.type):
+        which = pc.indices_nonzero(which)
+    numbers = which.to_pylist()
+    return Batch(
+        batch.table.take(which),
+        batch.layout,
+        lambda chosen: batch.raw([numbers[index] for index in chosen]),
+    )
 
 
 def fault_batch(

@@ -1,0 +1,47 @@
+"""A small database beside the warehouse, for what does not fit in memory while it is compared."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from ingestion import checks
+from ingestion.warehouse import Warehouse
+
+_MEMORY = "256MB"
+_BATCH = 50_000
+
+
+@contextmanager
+def scratch() -> Iterator[duckdb.DuckDBPyConnection]:
+    """An empty database in a temporary file, with the functions of `ingestion.checks`."""
+    with tempfile.TemporaryDirectory(prefix="adx-scratch-") as folder:
+        path = Path(folder) / "scratch.duckdb"
+        connection = duckdb.connect(str(path), config={"memory_limit": _MEMORY})
+        try:
+            connection.execute("set enable_progress_bar = false")
+            checks.register(connection)
+            yield connection
+        finally:
+            connection.close()
+
+
+def copy(warehouse: Warehouse, sql: str, into: duckdb.DuckDBPyConnection, table: str) -> int:
+    """The rows of a query on the warehouse, as a table of the scratch database; how many.
+
+    Raises as the warehouse's driver does.
+    """
+    with warehouse.arrow(sql, _BATCH) as reader:
+        made = into.from_arrow(pa.Table.from_batches([], reader.schema))
+        made.query("arriving", f"create or replace table {table} as from arriving")
+        count = 0
+        for batch in reader:
+            count += batch.num_rows
+            rows = pa.Table.from_batches([batch])
+            into.from_arrow(rows).query("arriving", f"insert into {table} from arriving")
+    return count
