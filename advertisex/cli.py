@@ -32,6 +32,7 @@ _SHOWN_FILES = 40
 _SHOWN_REASONS = 10
 _SHOWN_REASONS_OF_STREAM = 2
 _SHOWN_TEXT = 100
+_SHOWN_FIELDS = 20
 
 
 def command(function: Callable[..., bool | None]) -> Callable[..., None]:
@@ -203,9 +204,10 @@ def status(warehouse: Warehouse, as_json: bool) -> None:
 
     check_loaded(warehouse)
     totals, streams = funnel.totals(warehouse), funnel.streams(warehouse)
-    rejects = funnel.rejects(warehouse)
+    rejects, unknown = funnel.rejects(warehouse), funnel.unknown_fields(warehouse)
     if as_json:
-        console.as_json({"totals": totals, "streams": streams, "rejects": rejects})
+        document = {"totals": totals, "streams": streams, "rejects": rejects}
+        console.as_json({**document, "unknown_fields": unknown})
         return
     console.out.print(
         f"{warehouse}: {int(totals['files']):,} files,"
@@ -215,6 +217,7 @@ def status(warehouse: Warehouse, as_json: bool) -> None:
     console.out.print()
     _table("Streams", streams)
     _table("Rejected", _relative(rejects))
+    _show_unknown(unknown)
     if not funnel.is_built(warehouse):
         console.out.print("The marts are not built yet: run `adx build`.")
 
@@ -286,6 +289,41 @@ def rejects(
         f" {report.rejected.total():,} are still rejected,"
         f" {sum(left.records for left in report.left):,} could not be judged again;"
         + (f" load {report.load_id}" if report.load_id else " nothing is changed")
+    )
+
+
+@main.command()
+@click.option("--stream", help="Only in this stream.")
+@click.option("--field", "name", help="Only this field.")
+@command
+def backfill(warehouse: Warehouse, stream: str | None, name: str | None, as_json: bool) -> None:
+    """Move fields that a contract names now out of `extra` into their columns."""
+    from advertisex.dbt import check_loaded
+    from ingestion.pipelines import backfill as filling
+
+    check_loaded(warehouse)
+    report = filling.backfill(warehouse, stream=stream, name=name)
+    filled = [
+        {"stream": stream, "field": field, "records": count}
+        for (stream, field), count in sorted(report.filled.items())
+    ]
+    if as_json:
+        console.as_json(
+            {
+                "filled": filled,
+                "refused": _by_reason(report.refused),
+                "identities": dict(+report.identities),
+                "changed": report.changed,
+                "seconds": round(report.seconds, 3),
+            }
+        )
+        return
+    _table("Filled", filled)
+    _table("Refused, kept in extra", _by_reason(report.refused))
+    console.out.print(
+        f"Filled {report.filled.total():,} values, refused {report.refused.total():,}"
+        f" in {report.seconds:.1f} s; "
+        + ("build with `adx build --full-refresh`" if report.changed else "nothing is changed")
     )
 
 
@@ -451,6 +489,26 @@ def _show_files(files: tuple[FileResult, ...]) -> None:
     console.table("Streams", columns, rows)
 
 
+def _show_unknown(unknown: list[dict[str, Any]]) -> None:
+    """Fields that are new since the last load are named, all of them; of the others a few."""
+    new = [row for row in unknown if row["is_new"]]
+    old = [row for row in unknown if not row["is_new"]]
+    columns = ("stream", "field", "records", "since_load", "since")
+    _table("New fields that no contract names, kept in extra", [_only(row, columns) for row in new])
+    shown = old[:_SHOWN_FIELDS]
+    _table("Other fields that no contract names", [_only(row, columns) for row in shown])
+    if len(old) > len(shown):
+        console.out.print(f"… and {len(old) - len(shown):,} others: `adx status --json` lists them")
+        console.out.print()
+    if any(row["is_named"] for row in unknown):
+        names = ", ".join(f"{row['stream']}.{row['field']}" for row in unknown if row["is_named"])
+        console.out.print(f"Named by their contract now: {names}; `adx backfill` moves them.")
+
+
+def _only(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+    return {column: row[column] for column in columns}
+
+
 def _show_rejects(groups: list[dict[str, Any]]) -> None:
     """A row a stream and reason, then the samples of each."""
     counts = [{key: row[key] for key in row if key != "samples"} for row in groups]
@@ -520,6 +578,13 @@ def _build(
     }
     if not as_json:
         _show_build(report)
+        for row in funnel.unknown_fields(warehouse):
+            if row["is_new"] and not select:
+                console.out.print(
+                    f"[yellow]New field:[/] {row['stream']}.{_escaped(row['field'])} in"
+                    f" {row['records']:,} records since load {row['since_load']}; no contract"
+                    " names it, it is kept in extra"
+                )
     return Outcome(report.ok, document)
 
 

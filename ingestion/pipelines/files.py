@@ -23,10 +23,11 @@ from ingestion.contract import Contract, Router
 from ingestion.discovery import Candidate, Problem, find_files, no_stream, usual_format
 from ingestion.errors import UserError, WrongUsage
 from ingestion.pipelines import drift, raw
+from ingestion.pipelines.backfill import renew_identities
 from ingestion.pipelines.judge import Judge
 from ingestion.pipelines.layouts import described
 from ingestion.pipelines.progress import Meter, Progress
-from ingestion.pipelines.schema import ensure_tables
+from ingestion.pipelines.schema import ensure_tables, is_of_last_load
 from ingestion.pipelines.writers import Load, Writer, open_writer, record_load
 from ingestion.readers.avro_reader import MAGIC, read_avro
 from ingestion.readers.batch import DOCUMENTS, Batch, Layout, fault_batch
@@ -161,6 +162,8 @@ class _Load:
         try:
             writer = open_writer(self.warehouse, self.load)
             try:
+                if not is_of_last_load(self.warehouse, schema_version):
+                    renew_identities(self.warehouse, writer, self.load)
                 return self._load(candidates, writer, schema_version)
             finally:
                 writer.close()

@@ -30,7 +30,7 @@ from ingestion.pipelines.judge import Judge
 from ingestion.pipelines.layouts import Kept, kept, read_again
 from ingestion.pipelines.progress import Meter, Progress
 from ingestion.pipelines.schema import ensure_tables
-from ingestion.pipelines.scratch import copy, scratch
+from ingestion.pipelines.scratch import copy, held_columns, scratch
 from ingestion.pipelines.writers import Load, Writer, literal, open_writer, record_load, update
 from ingestion.readers.batch import Batch, some
 from ingestion.readers.source import Source
@@ -427,13 +427,7 @@ class _Replay:
 
     def _stands(self, file: _File, stream: Contract, now: _Capture) -> bool:
         names = [each.name for each in stream.fields if each.type != "json"]
-        columns = ", ".join(
-            f'cast("{each.name}" as varchar) as "{each.name}"'
-            if each.type == "amount"
-            else f'"{each.name}"'
-            for each in stream.fields
-            if each.type != "json"
-        )
+        columns = held_columns(stream)
         stored = copy(
             self.warehouse,
             f"select _position, {columns} from {RAW}.{stream.stream}"

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from ingestion import checks
+from ingestion.contract import Contract
 from ingestion.warehouse import Warehouse
 
 _MEMORY = "256MB"
@@ -45,3 +46,23 @@ def copy(warehouse: Warehouse, sql: str, into: duckdb.DuckDBPyConnection, table:
             rows = pa.Table.from_batches([batch])
             into.from_arrow(rows).query("arriving", f"insert into {table} from arriving")
     return count
+
+
+def held_columns(contract: Contract) -> str:
+    """A stream's fields as SQL for a warehouse of any engine; amounts travel as text."""
+    return ", ".join(
+        f'cast("{field.name}" as varchar) as "{field.name}"'
+        if field.type == "amount"
+        else f'"{field.name}"'
+        for field in contract.fields
+    )
+
+
+def typed_columns(contract: Contract) -> str:
+    """The same columns with their types again, as SQL for the scratch database."""
+    return ", ".join(
+        f'cast("{field.name}" as decimal(18, 6)) as "{field.name}"'
+        if field.type == "amount"
+        else f'"{field.name}"'
+        for field in contract.fields
+    )

@@ -105,7 +105,7 @@ def discard(writer: Writer, file: str, load: Load) -> None:
 
 
 class _DuckDB:
-    """Inserts whole row groups: a piece that fills one is appended twice as fast as other pieces."""
+    """Inserts whole row groups: a piece that fills one is appended twice as fast as others."""
 
     ROW_GROUP = 122_880
 
