@@ -227,18 +227,18 @@ class _Replay:
         writer = open_writer(self.warehouse, self.load)
         try:
             used = [found for file in files if (found := self._contract(file)) is not None]
-            with duckdb.connect(config={"memory_limit": _MEMORY}) as connection:
-                connection.execute("set enable_progress_bar = false")
-                watch = drift.Watch(writer, connection, dict.fromkeys(used))
-                sink = _Sink(watch, self.beside)
-                meter = Meter(self.progress, len(files))
-                for some_files in _rounds(files):
+            watch = drift.Watch(writer, self.beside, dict.fromkeys(used))
+            sink = _Sink(watch, self.beside)
+            meter = Meter(self.progress, len(files))
+            for some_files in _rounds(files):
+                with duckdb.connect(config={"memory_limit": _MEMORY}) as connection:
+                    connection.execute("set enable_progress_bar = false")
                     judge = Judge(connection, sink, self.load)
                     for file in some_files:
                         self._judge(file, judge, sink, meter)
                     judge.finish()
-                    self._sort({file.path: file.load_id for file in some_files})
-                watch.write_found(dict.fromkeys(file.path for file in files))
+                self._sort({file.path: file.load_id for file in some_files})
+            watch.write_found(dict.fromkeys(file.path for file in files))
             if self._write(writer, files):
                 record_load(writer, self.load, schema_version)
                 writer.commit()
