@@ -82,7 +82,7 @@ def unknown_fields(warehouse: Warehouse) -> list[Row]:
     with warehouse.connect(read_only=True) as connection:
         if "unknown_fields" not in warehouse.tables(connection):
             return []
-    named = {contract.stream: named_fields(contract) for contract in event_streams()}
+    named = named_fields()
     found = warehouse.query(
         """
         with sightings as (

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import duckdb
 import pyarrow as pa
 
-from ingestion.contract import Contract, Router, event_streams
+from ingestion.contract import Contract, Router, event_streams, streams
 from ingestion.pipelines import raw
 from ingestion.pipelines.writers import Writer
 
@@ -33,10 +33,10 @@ class Watch:
     ) -> None:
         self.writer = writer
         self.connection = connection
-        self.named = {contract.stream: named_fields(contract) for contract in event_streams()}
+        self.named = named_fields()
         for feed in feeds:
             if isinstance(feed, Contract):
-                self.named[feed.stream] |= named_fields(feed)
+                self.named[feed.stream] |= _names(feed)
         self.found: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
 
     def write(self, table: str, rows: pa.Table) -> None:
@@ -87,6 +87,15 @@ class Watch:
         self.writer.close()
 
 
-def named_fields(contract: Contract) -> set[str]:
-    """The names of a record's own fields that a contract looks at."""
+def named_fields() -> dict[str, set[str]]:
+    """By stream the names of a record's own fields that its contract looks at, or its router."""
+    found = {contract.stream: _names(contract) for contract in event_streams()}
+    for router in streams().values():
+        if isinstance(router, Router):
+            for target in router.targets:
+                found[target] |= {path.top for path in router.by}
+    return found
+
+
+def _names(contract: Contract) -> set[str]:
     return {path.top for field in contract.fields for path in field.sources}
