@@ -1,8 +1,17 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'bid_requests'},
+    indexes=lookup_indexes(['event_date']),
+) }}
+
 with
 
 bid_requests as (
 
     select * from {{ ref('int_bid_requests_validated') }}
+    where {{ touched('event_date', 'bid_requests') }}
 
 ),
 

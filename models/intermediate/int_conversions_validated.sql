@@ -1,12 +1,29 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'conversions'},
+    indexes=lookup_indexes(['event_date']),
+) }}
+
 with
 
 conversions as (
 
     select * from {{ ref('stg_tracker__conversions') }}
+    where
+        {{ touched('event_date', 'conversions') }}
+        or (user_id, order_id) in (
+            select
+                user_id,
+                order_id
+            from {{ ref('stg_tracker__conversions') }}
+            where {{ touched('event_date', 'conversions') }} and order_id <> ''
+        )
 
 ),
 
--- Which conversion of an order this is. Without an order id there is nothing to compare, and the
+-- With all conversions of the orders in question, whenever they were. Which conversion of an order this is. Without an order id there is nothing to compare, and the
 -- number means nothing.
 numbered as (
 
@@ -52,6 +69,7 @@ validated as (
         invalid_reason is null as is_valid
 
     from judged
+    where {{ touched('event_date', 'conversions') }}
 
 )
 

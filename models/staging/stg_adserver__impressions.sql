@@ -1,8 +1,16 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'arrived_impressions'},
+    indexes=lookup_indexes(['event_date', 'auction_id', 'creative_id']),
+) }}
+
 with
 
 source as (
 
-    select * from {{ source('adserver', 'impressions') }}
+    {{ copies_to_stage(source('adserver', 'impressions'), ref('stg_adserver__impressions_arrived')) }}
 
 ),
 
@@ -77,3 +85,4 @@ deduplicated as (
 )
 
 select * from deduplicated
+{{ and_others_of_dates(ref('stg_adserver__impressions_arrived'), 'arrived_impressions') }}

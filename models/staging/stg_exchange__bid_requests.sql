@@ -1,8 +1,16 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'arrived_bid_requests'},
+    indexes=lookup_indexes(['event_date', 'event_id', 'creative_id']),
+) }}
+
 with
 
 source as (
 
-    select * from {{ source('exchange', 'bid_requests') }}
+    {{ copies_to_stage(source('exchange', 'bid_requests'), ref('stg_exchange__bid_requests_arrived')) }}
 
 ),
 
@@ -79,3 +87,4 @@ deduplicated as (
 )
 
 select * from deduplicated
+{{ and_others_of_dates(ref('stg_exchange__bid_requests_arrived'), 'arrived_bid_requests') }}

@@ -1,8 +1,16 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'arrived_conversions'},
+    indexes=lookup_indexes(['event_date']),
+) }}
+
 with
 
 source as (
 
-    select * from {{ source('tracker', 'conversions') }}
+    {{ copies_to_stage(source('tracker', 'conversions'), ref('stg_tracker__conversions_arrived')) }}
 
 ),
 
@@ -71,3 +79,4 @@ deduplicated as (
 )
 
 select * from deduplicated
+{{ and_others_of_dates(ref('stg_tracker__conversions_arrived'), 'arrived_conversions') }}

@@ -1,0 +1,49 @@
+{#- The copies of the events of which a copy has arrived since the last build, the earlier ones too: they
+    tell what an event was and what it is. Everything that a build touches follows from these, so that a
+    build that died half way is simply done again. In a build of everything there is no need of them. -#}
+{% macro arrived_copies(raw_table) -%}
+    {%- set loads = ref('stg_ingestion__loads') -%}
+    select
+        *,
+        cast(timestamp as date) as event_date
+
+    from {{ raw_table }}
+    {% if continues_last_build() -%}
+    where
+        _dlt_load_id in (select load_id from {{ loads }})
+        and event_id in (
+            select event_id from {{ raw_table }}
+            where _dlt_load_id in (select load_id from {{ loads }} where not is_built)
+        )
+    {%- else -%}
+    where false
+    {%- endif %}
+{%- endmacro %}
+
+{#- What a staging model reads: the copies that matter to this build, of loads that are finished. -#}
+{% macro copies_to_stage(raw_table, arrived) -%}
+    {%- set loads = ref('stg_ingestion__loads') -%}
+    {%- if is_incremental() -%}
+    select * from {{ arrived }}
+    {%- else -%}
+    select * from {{ raw_table }}
+    where _dlt_load_id in (select load_id from {{ loads }})
+    {%- endif -%}
+{%- endmacro %}
+
+{#- The other events of the dates that a staging model overwrites, as they are. -#}
+{% macro and_others_of_dates(arrived, which) -%}
+    {%- if is_incremental() %}
+union all
+
+select kept.* from {{ this }} as kept
+where
+    {{ touched('kept.event_date', which) }}
+    and not exists (
+        select 1 from {{ arrived }} as arrived
+        where arrived.event_id = kept.event_id
+    )
+    {%- elif not execute -%}
+    {%- do touched_dates(which) -%}
+    {%- endif -%}
+{%- endmacro %}

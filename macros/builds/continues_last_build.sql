@@ -1,0 +1,40 @@
+{#- Whether this build takes up where the last complete one ended. It does not when nothing was built
+    yet, when a full build died on its way, or when a full refresh is asked for; then every model is
+    built from all that is loaded. -#}
+{% macro continues_last_build() -%}
+    {%- if not execute or flags.FULL_REFRESH -%}
+        {{ return(false) }}
+    {%- endif -%}
+    {%- set loads = built_relation('staging', 'stg_ingestion__loads') -%}
+    {%- if loads is none -%}
+        {{ return(false) }}
+    {%- endif -%}
+    {%- set query = 'select 1 from ' ~ loads ~ ' where is_built limit 1' -%}
+    {{ return(run_query(query).rows | length > 0) }}
+{%- endmacro %}
+
+{#- dbt asks this of each incremental model and seed. -#}
+{% macro should_full_refresh() -%}
+    {%- if config.get('full_refresh') is not none -%}
+        {{ return(config.get('full_refresh')) }}
+    {%- endif -%}
+    {{ return(not continues_last_build()) }}
+{%- endmacro %}
+
+{#- A table as the last build left it, none if there is no such. For what has to be known before the
+    table itself is built, where a ref would close a circle. -#}
+{% macro built_relation(schema, name) -%}
+    {{ return(adapter.get_relation(this.database, generate_schema_name(schema, none), name)) }}
+{%- endmacro %}
+
+{#- The same, for a build that continues: without the table it cannot. -#}
+{% macro built(name) -%}
+    {%- set relation = built_relation('intermediate', name) or built_relation('marts', name) -%}
+    {%- if relation is none -%}
+        {%- do exceptions.raise_compiler_error(
+            'The table ' ~ name ~ ' is gone: build everything anew with a full refresh'
+            ~ ' ("adx build --full-refresh", "dbt build --full-refresh").'
+        ) -%}
+    {%- endif -%}
+    {{ return(relation) }}
+{%- endmacro %}

@@ -1,0 +1,14 @@
+{{ config(
+    materialized='table',
+    pre_hook="{{ index_raw_table(source('tracker', 'clicks'), ['_dlt_load_id', 'event_id']) }}",
+) }}
+
+with
+
+arrived as (
+
+    {{ arrived_copies(source('tracker', 'clicks')) }}
+
+)
+
+select * from arrived

@@ -1,0 +1,14 @@
+{{ config(
+    materialized='table',
+    pre_hook="{{ index_raw_table(source('tracker', 'conversions'), ['_dlt_load_id', 'event_id']) }}",
+) }}
+
+with
+
+arrived as (
+
+    {{ arrived_copies(source('tracker', 'conversions')) }}
+
+)
+
+select * from arrived
