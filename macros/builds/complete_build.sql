@@ -23,6 +23,9 @@
     {%- endfor -%}
     {%- if execute and flags.WHICH in ['build', 'run'] and not failed -%}
         update {{ loads }}
-        set is_built = true, is_tested = {{ not tested }}
+        set
+            is_built = true,
+            is_tested = {{ not tested }},
+            project = '{{ env_var("ADX_PROJECT_DIGEST", "") }}'
     {%- endif -%}
 {%- endmacro %}

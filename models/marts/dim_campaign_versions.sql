@@ -2,7 +2,7 @@
     materialized='incremental',
     incremental_strategy='overwrite',
     unique_key='campaign_id',
-    on_schema_change='fail',
+    on_schema_change='append_new_columns',
     meta={'touched': 'everything'},
 ) }}
 

@@ -36,14 +36,16 @@ marked as (
         '{{ settings_fingerprint() }}' as settings,
         {% if is_incremental() -%}
             coalesce(last_build.is_built, false) as is_built,
-            coalesce(last_build.is_tested, false) as is_tested
+            coalesce(last_build.is_tested, false) as is_tested,
+            coalesce(last_build.project, '') as project
 
     from finished
     left join {{ this }} as last_build
         on finished.load_id = last_build.load_id
         {%- else -%}
             false as is_built,
-            false as is_tested
+            false as is_tested,
+            cast('' as {{ dbt.type_string() }}) as project
 
     from finished
         {%- endif %}

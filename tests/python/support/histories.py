@@ -170,7 +170,7 @@ def apply(warehouse: Warehouse, load: Load) -> None:
 
 def run(warehouse: Warehouse, build: Build, **options: Any) -> None:
     """One build, of the models alone: the seeds are there and the data is not tested."""
-    arguments = ["run"]
+    arguments = ["--no-write-json", "run"]
     if build.full:
         arguments.append("--full-refresh")
     if build.dies_before:

@@ -1,0 +1,107 @@
+"""What a build has to do, found out in a moment and without dbt, which takes seconds to import."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ingestion.errors import UserError
+from ingestion.warehouse import PROJECT, RAW, Warehouse, rows
+
+_LOADS = "stg_ingestion__loads"
+_LOCK = 7_239_116_041  # PostgreSQL advisory lock: one build at a time in a database
+# What the numbers and their tests depend on beside the raw tables.
+_SOURCES = (
+    "dbt_project.yml",
+    "models/**/*",
+    "macros/**/*",
+    "seeds/*",
+    "tests/*.sql",
+    "tests/generic/*",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to do: `loads` are those since the last complete build.
+
+    `continues` is False when everything has to be built, `is_changed` when the project's files
+    have changed since, `is_untested` when the last build was made without tests or by dbt alone.
+    """
+
+    loads: int
+    continues: bool
+    is_changed: bool
+    is_untested: bool
+
+    @property
+    def nothing_new(self) -> bool:
+        return self.continues and not (self.loads or self.is_changed or self.is_untested)
+
+    def __str__(self) -> str:
+        if not self.continues:
+            return "everything, as there is no complete build yet"
+        if self.loads:
+            return f"{self.loads:,} load{'s' if self.loads > 1 else ''} since the last build"
+        if self.is_changed:
+            return "no new loads, but the project's files have changed"
+        return "nothing new, but the tests have not run" if self.is_untested else "nothing new"
+
+
+def check_loaded(warehouse: Warehouse) -> None:
+    """Raise UserError unless the raw schema is there to build from."""
+    if warehouse.exists():
+        with warehouse.connect(read_only=True) as connection:
+            if "loaded_files" in warehouse.tables(connection, RAW):
+                return
+    raise UserError(f"nothing is loaded into {warehouse} yet; run `adx load PATH` first")
+
+
+def plan_build(warehouse: Warehouse, *, tests: bool = True) -> Plan:
+    """What a build of all models has to do now. Raises UserError when the warehouse is busy."""
+    with warehouse.connect(read_only=True) as connection:
+        if _LOADS not in warehouse.tables(connection, "staging"):
+            return Plan(0, False, False, False)
+        ((built, untested, changed),) = rows(
+            connection,
+            f"""
+            select
+                count(case when is_built then 1 end),
+                count(case when is_built and not is_tested then 1 end),
+                count(case when is_built and project <> ? then 1 end)
+            from staging.{_LOADS}
+            """,
+            [digest()],
+        )
+        ((finished,),) = rows(
+            connection, f"select count(distinct load_id) from {RAW}._dlt_loads where status = 0"
+        )
+    return Plan(finished - built, built > 0, changed > 0, tests and untested > 0)
+
+
+def digest() -> str:
+    """A fingerprint of the project's files."""
+    state = hashlib.sha256()
+    for path in sorted({found for pattern in _SOURCES for found in PROJECT.glob(pattern)}):
+        if path.is_file():
+            state.update(f"{path.relative_to(PROJECT)}\0".encode() + path.read_bytes() + b"\0")
+    return state.hexdigest()
+
+
+@contextmanager
+def one_at_a_time(warehouse: Warehouse, waiting: Callable[[], None]) -> Iterator[None]:
+    """Keep other builds out: a second one says `waiting` and waits for the first to end.
+
+    DuckDB's file lock keeps the second one out by itself, which then says who holds it.
+    """
+    if warehouse.path is not None:
+        yield
+        return
+    with warehouse.connect() as connection:
+        connection.autocommit = True
+        if not rows(connection, "select pg_try_advisory_lock(?)", [_LOCK])[0][0]:
+            waiting()
+            rows(connection, "select pg_advisory_lock(?)", [_LOCK])
+        yield
