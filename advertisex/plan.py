@@ -52,33 +52,42 @@ class Plan:
 
 def check_loaded(warehouse: Warehouse) -> None:
     """Raise UserError unless the raw schema is there to build from."""
-    if warehouse.exists():
-        with warehouse.connect(read_only=True) as connection:
-            if "loaded_files" in warehouse.tables(connection, RAW):
-                return
-    raise UserError(f"nothing is loaded into {warehouse} yet; run `adx load PATH` first")
+    if not warehouse.exists() or not _has_table(warehouse, RAW, "loaded_files"):
+        raise UserError(f"nothing is loaded into {warehouse} yet; run `adx load PATH` first")
 
 
 def plan_build(warehouse: Warehouse, *, tests: bool = True) -> Plan:
     """What a build of all models has to do now. Raises UserError when the warehouse is busy."""
-    with warehouse.connect(read_only=True) as connection:
-        if _LOADS not in warehouse.tables(connection, "staging"):
-            return Plan(0, False, False, False)
-        ((built, untested, changed),) = rows(
-            connection,
-            f"""
-            select
-                count(case when is_built then 1 end),
-                count(case when is_built and not is_tested then 1 end),
-                count(case when is_built and project <> ? then 1 end)
-            from staging.{_LOADS}
-            """,
-            [digest()],
+    if not _has_table(warehouse, "staging", _LOADS):
+        return Plan(0, False, False, False)
+    (last,) = warehouse.query(
+        f"""
+        select
+            count(case when is_built then 1 end) as built,
+            count(case when is_built and not is_tested then 1 end) as untested,
+            count(case when is_built and project <> '{digest()}' then 1 end) as changed
+        from staging.{_LOADS}
+        """
+    )
+    (raw,) = warehouse.query(
+        f"select count(distinct load_id) as loads from {RAW}._dlt_loads where status = 0"
+    )
+    return Plan(
+        loads=raw["loads"] - last["built"],
+        continues=last["built"] > 0,
+        is_changed=last["changed"] > 0,
+        is_untested=tests and last["untested"] > 0,
+    )
+
+
+def _has_table(warehouse: Warehouse, schema: str, table: str) -> bool:
+    """Without parameters, for which DuckDB would import pandas and take a second."""
+    return bool(
+        warehouse.query(
+            "select 1 from information_schema.tables where table_catalog = current_database()"
+            f" and table_schema = '{schema}' and table_name = '{table}'"
         )
-        ((finished,),) = rows(
-            connection, f"select count(distinct load_id) from {RAW}._dlt_loads where status = 0"
-        )
-    return Plan(finished - built, built > 0, changed > 0, tests and untested > 0)
+    )
 
 
 def digest() -> str:

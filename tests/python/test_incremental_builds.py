@@ -43,7 +43,6 @@ def test_any_history_equals_one_full_refresh(
     warehouse = engines[engine]
     history = histories.random_history(seed, MODELS)
     raw_tables.write(warehouse, raw_tables.empty())
-    histories.run(warehouse, Build(full=True))
     for step in history.steps:
         if isinstance(step, Load):
             histories.apply(warehouse, step)

@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from reference.funnel import EVENT_STREAMS, REFERENCE_STREAMS, Row, Rows
@@ -88,8 +89,10 @@ def random_history(seed: int, models: Sequence[str], events: int = 150) -> Histo
             steps.append(_unfinished(maker, load))
             steps += _builds(maker, models, sure=True)
         steps.append(load)
+        if number == 0:
+            steps.append(Build(full=True, dies_before=_death(maker, models, 0.3)))
         if number + 1 < len(loads):
-            steps += _builds(maker, models, sure=number == 0)
+            steps += _builds(maker, models, sure=False)
     return History((*steps, Build()))
 
 
@@ -135,18 +138,22 @@ def _unfinished(maker: random.Random, load: Load) -> Load:
 
 
 def _builds(maker: random.Random, models: Sequence[str], *, sure: bool) -> list[Load | Build]:
-    """Builds between two loads: none, one, one that dies, or some of these."""
+    """Builds between two loads: none, one, one that dies, or both."""
     builds: list[Load | Build] = []
-    if sure or maker.random() < 0.7:
+    if maker.random() < 0.35:
+        dies_before = _death(maker, models, 1)
+        builds.append(Build(full=maker.random() < 0.15, dies_before=dies_before))
+    if maker.random() < 0.5 or (sure and not builds):
         builds.append(Build())
-    while maker.random() < 0.45:
-        count = maker.randrange(1, MODELS_PER_DEATH + 1)
-        dies_before = tuple(maker.sample(sorted(models), count))
-        builds.append(Build(full=maker.random() < 0.2, dies_before=dies_before))
-        if maker.random() < 0.4:
-            builds.append(Build())
     maker.shuffle(builds)
     return builds
+
+
+def _death(maker: random.Random, models: Sequence[str], chance: float) -> tuple[str, ...]:
+    """Where a build dies, if it does."""
+    if maker.random() >= chance:
+        return ()
+    return tuple(maker.sample(sorted(models), maker.randrange(1, MODELS_PER_DEATH + 1)))
 
 
 def apply(warehouse: Warehouse, load: Load) -> None:
@@ -168,11 +175,17 @@ def apply(warehouse: Warehouse, load: Load) -> None:
         raw_tables.finish(warehouse, [load.load_id])
 
 
-def run(warehouse: Warehouse, build: Build, **options: Any) -> None:
+def run(warehouse: Warehouse, build: Build) -> None:
     """One build, of the models alone: the seeds are there and the data is not tested."""
     arguments = ["--no-write-json", "run"]
     if build.full:
         arguments.append("--full-refresh")
     if build.dies_before:
         arguments += ["--exclude", *(f"{model}+" for model in build.dies_before)]
-    warehouse.dbt(*arguments, **options)
+    warehouse.dbt(*arguments, manifest=manifest(warehouse))
+
+
+@cache
+def manifest(warehouse: Warehouse) -> Any:
+    """The project, parsed once for many builds."""
+    return warehouse.dbt("parse")
