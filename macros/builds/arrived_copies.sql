@@ -22,12 +22,15 @@
 
 {#- What a staging model reads: the copies that matter to this build, of loads that are finished. -#}
 {% macro copies_to_stage(raw_table, arrived) -%}
-    {%- set loads = ref('stg_ingestion__loads') -%}
+    {%- if not execute -%}
+        {%- do ref(arrived) -%}
+        {%- do ref('stg_ingestion__loads') -%}
+    {%- endif -%}
     {%- if is_incremental() -%}
-    select * from {{ arrived }}
+    select * from {{ ref(arrived) }}
     {%- else -%}
     select * from {{ raw_table }}
-    where _dlt_load_id in (select load_id from {{ loads }})
+    where _dlt_load_id in (select load_id from {{ ref('stg_ingestion__loads') }})
     {%- endif -%}
 {%- endmacro %}
 
@@ -40,10 +43,8 @@ select kept.* from {{ this }} as kept
 where
     {{ touched('kept.event_date', which) }}
     and not exists (
-        select 1 from {{ arrived }} as arrived
+        select 1 from {{ ref(arrived) }} as arrived
         where arrived.event_id = kept.event_id
     )
-    {%- elif not execute -%}
-    {%- do touched_dates(which) -%}
     {%- endif -%}
 {%- endmacro %}

@@ -34,12 +34,12 @@ loads as (
 records as (
 
     {% for stream, raw_table in raw_tables.items() -%}
-        {%- set copies = ref(arrived[stream]) if stream in arrived else raw_table -%}
+        {%- set copies = arrived_or(raw_table, arrived[stream]) if stream in arrived else raw_table -%}
         select
             '{{ stream }}' as stream,
             _dlt_load_id,
             _loaded_at
-        from {{ copies if is_incremental() else raw_table }}
+        from {{ copies }}
         {%- if not loop.last %}
 
             union all

@@ -7,19 +7,19 @@ with
 
 impressions as (
 
-    select * from {{ arrived_or_all('stg_adserver__impressions') }}
+    select * from {{ arrived_or(ref('stg_adserver__impressions'), 'stg_adserver__impressions_arrived') }}
 
 ),
 
 clicks as (
 
-    select * from {{ arrived_or_all('stg_tracker__clicks') }}
+    select * from {{ arrived_or(ref('stg_tracker__clicks'), 'stg_tracker__clicks_arrived') }}
 
 ),
 
 bid_requests as (
 
-    select * from {{ arrived_or_all('stg_exchange__bid_requests') }}
+    select * from {{ arrived_or(ref('stg_exchange__bid_requests'), 'stg_exchange__bid_requests_arrived') }}
 
 ),
 

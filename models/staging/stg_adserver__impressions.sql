@@ -10,7 +10,7 @@ with
 
 source as (
 
-    {{ copies_to_stage(source('adserver', 'impressions'), ref('stg_adserver__impressions_arrived')) }}
+    {{ copies_to_stage(source('adserver', 'impressions'), 'stg_adserver__impressions_arrived') }}
 
 ),
 
@@ -85,4 +85,4 @@ deduplicated as (
 )
 
 select * from deduplicated
-{{ and_others_of_dates(ref('stg_adserver__impressions_arrived'), 'arrived_impressions') }}
+{{ and_others_of_dates('stg_adserver__impressions_arrived', 'arrived_impressions') }}

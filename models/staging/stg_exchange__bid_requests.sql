@@ -10,7 +10,7 @@ with
 
 source as (
 
-    {{ copies_to_stage(source('exchange', 'bid_requests'), ref('stg_exchange__bid_requests_arrived')) }}
+    {{ copies_to_stage(source('exchange', 'bid_requests'), 'stg_exchange__bid_requests_arrived') }}
 
 ),
 
@@ -87,4 +87,4 @@ deduplicated as (
 )
 
 select * from deduplicated
-{{ and_others_of_dates(ref('stg_exchange__bid_requests_arrived'), 'arrived_bid_requests') }}
+{{ and_others_of_dates('stg_exchange__bid_requests_arrived', 'arrived_bid_requests') }}

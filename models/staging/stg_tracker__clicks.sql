@@ -10,7 +10,7 @@ with
 
 source as (
 
-    {{ copies_to_stage(source('tracker', 'clicks'), ref('stg_tracker__clicks_arrived')) }}
+    {{ copies_to_stage(source('tracker', 'clicks'), 'stg_tracker__clicks_arrived') }}
 
 ),
 
@@ -75,4 +75,4 @@ deduplicated as (
 )
 
 select * from deduplicated
-{{ and_others_of_dates(ref('stg_tracker__clicks_arrived'), 'arrived_clicks') }}
+{{ and_others_of_dates('stg_tracker__clicks_arrived', 'arrived_clicks') }}

@@ -10,7 +10,7 @@ with
 
 source as (
 
-    {{ copies_to_stage(source('tracker', 'conversions'), ref('stg_tracker__conversions_arrived')) }}
+    {{ copies_to_stage(source('tracker', 'conversions'), 'stg_tracker__conversions_arrived') }}
 
 ),
 
@@ -79,4 +79,4 @@ deduplicated as (
 )
 
 select * from deduplicated
-{{ and_others_of_dates(ref('stg_tracker__conversions_arrived'), 'arrived_conversions') }}
+{{ and_others_of_dates('stg_tracker__conversions_arrived', 'arrived_conversions') }}
