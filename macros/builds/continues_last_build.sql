@@ -27,14 +27,48 @@
     {{ return(adapter.get_relation(this.database, generate_schema_name(schema, none), name)) }}
 {%- endmacro %}
 
-{#- The same, for a build that continues: without the table it cannot. -#}
-{% macro built(name) -%}
-    {%- set relation = built_relation('intermediate', name) or built_relation('marts', name) -%}
-    {%- if relation is none -%}
-        {%- do exceptions.raise_compiler_error(
-            'The table ' ~ name ~ ' is gone: build everything anew with a full refresh'
-            ~ ' ("adx build --full-refresh", "dbt build --full-refresh").'
-        ) -%}
+{#- The same as a relation with these columns (names and types), which a build that continues cannot
+    do without; in a build of everything it has no rows. -#}
+{% macro built(name, columns) -%}
+    {%- if not continues_last_build() -%}
+        (
+            select
+                {% for column, type in columns.items() -%}
+                    cast(null as {{ type }}) as {{ column }}{{ ', ' if not loop.last }}
+                {%- endfor %}
+            where false
+        )
+    {%- else -%}
+        {%- set relation = built_relation('intermediate', name) or built_relation('marts', name) -%}
+        {%- if relation is none -%}
+            {%- do exceptions.raise_compiler_error(
+                'The table ' ~ name ~ ' is gone: build everything anew with a full refresh'
+                ~ ' ("adx build --full-refresh", "dbt build --full-refresh").'
+            ) -%}
+        {%- endif -%}
+        {{ relation }}
     {%- endif -%}
-    {{ return(relation) }}
+{%- endmacro %}
+
+{#- The loads that are built, as `stg_ingestion__loads` holds them before it is built itself. -#}
+{% macro last_build_of_loads() -%}
+    select
+        load_id,
+        project,
+        is_built,
+        is_tested
+
+    {% if is_incremental() -%}
+    from {{ this }}
+    where is_built
+    {%- else -%}
+    from (
+        select
+            cast(null as {{ dbt.type_string() }}) as load_id,
+            '' as project,
+            false as is_built,
+            false as is_tested
+    ) as none_yet
+    where false
+    {%- endif %}
 {%- endmacro %}

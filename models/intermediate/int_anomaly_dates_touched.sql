@@ -1,7 +1,6 @@
--- depends_on: {{ ref('int_dates_touched') }}
--- depends_on: {{ ref('int_dimensions_measured_daily') }}
-
-{% if continues_last_build() -%}
+{% set anomalies = built(
+    'fct_campaign_anomalies', {'campaign_id': dbt.type_string(), 'date': 'date'}
+) %}
 
 with
 
@@ -26,7 +25,7 @@ last_built as (
         min(date) as first_date,
         max(date) as last_date
 
-    from {{ built('fct_campaign_anomalies') }}
+    from {{ anomalies }}
     group by campaign_id
 
 ),
@@ -59,6 +58,20 @@ offsets as (
 
 ),
 
+-- All dates that a campaign may have a row for.
+windows_of_days as (
+
+    select
+        cast(
+            {{ dbt.dateadd('day', 'offsets.days_later', 'campaign_days.date') }} as date
+        ) as event_date
+
+    from {{ ref('int_dimensions_measured_daily') }} as campaign_days
+    cross join offsets
+    where campaign_days.dimension = 'campaign'
+
+),
+
 opened as (
 
     select event_date from touched
@@ -69,43 +82,42 @@ opened as (
 
 in_windows as (
 
-    select cast({{ dbt.dateadd('day', 'offsets.days_later', 'opened.event_date') }} as date) as event_date
+    select
+        cast(
+            {{ dbt.dateadd('day', 'offsets.days_later', 'opened.event_date') }} as date
+        ) as event_date
 
     from opened
     cross join offsets
 
 ),
 
--- The mart goes up to the latest date of all: where it ended and where it ends now.
+-- The mart goes up to the latest date of all: what is between where it ended and where it ends now.
 ends as (
 
     select
-        least(
-            (select max(last_date) from measured), (select max(last_date) from last_built)
-        ) as earlier_end
+        (select max(last_date) from measured) as measured_end,
+        (select max(last_date) from last_built) as built_end
 
 ),
 
--- Every date between the two ends that some campaign may have a row for.
 after_end as (
 
-    select cast({{ dbt.dateadd('day', 'offsets.days_later', 'rows_of_campaigns.date') }} as date) as event_date
+    select windows_of_days.event_date
 
-    from {{ ref('int_dimensions_measured_daily') }} as rows_of_campaigns
-    cross join offsets
+    from windows_of_days
     cross join ends
     where
-        rows_of_campaigns.dimension = 'campaign'
-        and cast({{ dbt.dateadd('day', 'offsets.days_later', 'rows_of_campaigns.date') }} as date)
-        > ends.earlier_end
+        windows_of_days.event_date > ends.built_end
+        and windows_of_days.event_date <= ends.measured_end
 
     union all
 
     select last_rows.date as event_date
 
-    from {{ built('fct_campaign_anomalies') }} as last_rows
+    from {{ anomalies }} as last_rows
     cross join ends
-    where last_rows.date > ends.earlier_end
+    where last_rows.date > ends.measured_end
 
 ),
 
@@ -125,11 +137,3 @@ dates as (
 )
 
 select * from dates
-
-{% else -%}
-
-select
-    cast(null as date) as event_date
-where false
-
-{%- endif %}

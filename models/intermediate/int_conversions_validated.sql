@@ -8,6 +8,7 @@
 
 with
 
+-- With all conversions of the orders in question, whenever they were.
 conversions as (
 
     select * from {{ ref('stg_tracker__conversions') }}
@@ -15,15 +16,17 @@ conversions as (
         {{ touched('event_date', 'conversions') }}
         or (user_id, order_id) in (
             select
-                user_id,
-                order_id
-            from {{ ref('stg_tracker__conversions') }}
-            where {{ touched('event_date', 'conversions') }} and order_id <> ''
+                touched.user_id,
+                touched.order_id
+            from {{ ref('stg_tracker__conversions') }} as touched
+            where
+                {{ touched('touched.event_date', 'conversions') }}
+                and touched.order_id <> ''
         )
 
 ),
 
--- With all conversions of the orders in question, whenever they were. Which conversion of an order this is. Without an order id there is nothing to compare, and the
+-- Which conversion of an order this is. Without an order id there is nothing to compare, and the
 -- number means nothing.
 numbered as (
 

@@ -1,17 +1,7 @@
--- depends_on: {{ ref('stg_adserver__impressions_arrived') }}
--- depends_on: {{ ref('stg_tracker__clicks_arrived') }}
--- depends_on: {{ ref('stg_tracker__conversions_arrived') }}
--- depends_on: {{ ref('stg_exchange__bid_requests_arrived') }}
--- depends_on: {{ ref('stg_adserver__impressions') }}
--- depends_on: {{ ref('stg_tracker__clicks') }}
--- depends_on: {{ ref('stg_tracker__conversions') }}
--- depends_on: {{ ref('stg_exchange__bid_requests') }}
--- depends_on: {{ ref('int_users_touched') }}
--- depends_on: {{ ref('int_versions_changed') }}
-
 {% set click_window_days = (var('click_window_hours') / 24) | round(0, 'ceil') | int %}
-
-{% if continues_last_build() -%}
+{% set priced_columns = {
+    'campaign_id': dbt.type_string(), 'event_at': 'timestamp', 'event_date': 'date'
+} %}
 
 with
 
@@ -91,8 +81,8 @@ changed_creatives as (
 
 ),
 
--- Clicks that may have changed as touches, by the ids that conversions name: those that have arrived,
--- and those that are in one flood with them.
+-- Clicks that may have changed as touches, by the ids that conversions name: those that have
+-- arrived, and those that are in one flood with them.
 touched_clicks as (
 
     select
@@ -116,8 +106,8 @@ touched_clicks as (
 
 touched as (
 
-    -- Bid requests: they themselves, those of a creative that went to another campaign, and those of
-    -- which an impression came, or went when it turned out to be another's.
+    -- Bid requests: they themselves, those of a creative that went to another campaign, and those
+    -- of which an impression came, or went when it turned out to be another's.
     select
         'bid_requests' as stream,
         event_date
@@ -143,12 +133,12 @@ touched as (
         'bid_requests' as stream,
         event_date
     from bid_requests
-    where event_id in (select auction_id from arrived_impressions)
+    where event_id in (select arrived_impressions.auction_id from arrived_impressions)
 
     union all
 
-    -- Impressions: they themselves, those of a creative that went to another campaign, those of which
-    -- the bid request came, and those that a campaign's version prices anew.
+    -- Impressions: they themselves, those of a creative that went to another campaign, those of
+    -- which the bid request came, and those that a campaign's version prices anew.
     select
         'impressions' as stream,
         event_date
@@ -160,7 +150,8 @@ touched as (
         'impressions' as stream,
         event_date
     from impressions
-    where auction_id in (select event_id from arrived_bid_requests)
+    where
+        auction_id in (select arrived_bid_requests.event_id from arrived_bid_requests)
 
     union all
 
@@ -168,7 +159,7 @@ touched as (
         'impressions' as stream,
         priced.event_date
 
-    from {{ built('int_impressions_priced') }} as priced
+    from {{ built('int_impressions_priced', priced_columns) }} as priced
     inner join changed_campaigns
         on
             priced.campaign_id = changed_campaigns.entity_id
@@ -177,8 +168,8 @@ touched as (
 
     union all
 
-    -- Clicks: they themselves with the floods they are in, those that name an impression which came or
-    -- moved, those of a user whose impressions before them changed, and those priced anew.
+    -- Clicks: they themselves with the floods they are in, those that name an impression which came
+    -- or moved, those of a user whose impressions before them changed, and those priced anew.
     select
         'clicks' as stream,
         event_date
@@ -190,7 +181,8 @@ touched as (
         'clicks' as stream,
         event_date
     from clicks
-    where impression_id in (select event_id from arrived_impressions)
+    where
+        impression_id in (select arrived_impressions.event_id from arrived_impressions)
 
     union all
 
@@ -212,7 +204,7 @@ touched as (
         'clicks' as stream,
         priced.event_date
 
-    from {{ built('int_clicks_priced') }} as priced
+    from {{ built('int_clicks_priced', priced_columns) }} as priced
     inner join changed_campaigns
         on
             priced.campaign_id = changed_campaigns.entity_id
@@ -221,8 +213,8 @@ touched as (
 
     union all
 
-    -- Conversions: they themselves, those of the same order, those whose touches may have changed (the
-    -- user's clicks, the click that is named, the user's impressions), and those priced anew.
+    -- Conversions: they themselves, those of the same order, those whose touches may have changed
+    -- (the user's clicks, the named click, the user's impressions), and those priced anew.
     select
         'conversions' as stream,
         event_date
@@ -237,10 +229,10 @@ touched as (
     where
         (user_id, order_id) in (
             select
-                user_id,
-                order_id
+                arrived_conversions.user_id,
+                arrived_conversions.order_id
             from arrived_conversions
-            where order_id <> ''
+            where arrived_conversions.order_id <> ''
         )
 
     union all
@@ -291,7 +283,7 @@ touched as (
         'conversions' as stream,
         priced.event_date
 
-    from {{ built('int_conversions_priced') }} as priced
+    from {{ built('int_conversions_priced', priced_columns) }} as priced
     inner join changed_campaigns
         on
             priced.campaign_id = changed_campaigns.entity_id
@@ -312,12 +304,3 @@ dates as (
 )
 
 select * from dates
-
-{% else -%}
-
-select
-    cast(null as {{ dbt.type_string() }}) as stream,
-    cast(null as date) as event_date
-where false
-
-{%- endif %}

@@ -16,25 +16,29 @@ conversion_types as (
 
 impressions as (
 
-    select * from {{ arrived_or(ref('stg_adserver__impressions'), 'stg_adserver__impressions_arrived') }}
+    select *
+    from {{ arrived_or(ref('stg_adserver__impressions'), 'stg_adserver__impressions_arrived') }}
 
 ),
 
 clicks as (
 
-    select * from {{ arrived_or(ref('stg_tracker__clicks'), 'stg_tracker__clicks_arrived') }}
+    select *
+    from {{ arrived_or(ref('stg_tracker__clicks'), 'stg_tracker__clicks_arrived') }}
 
 ),
 
 conversions as (
 
-    select * from {{ arrived_or(ref('stg_tracker__conversions'), 'stg_tracker__conversions_arrived') }}
+    select *
+    from {{ arrived_or(ref('stg_tracker__conversions'), 'stg_tracker__conversions_arrived') }}
 
 ),
 
 bid_requests as (
 
-    select * from {{ arrived_or(ref('stg_exchange__bid_requests'), 'stg_exchange__bid_requests_arrived') }}
+    select *
+    from {{ arrived_or(ref('stg_exchange__bid_requests'), 'stg_exchange__bid_requests_arrived') }}
 
 ),
 

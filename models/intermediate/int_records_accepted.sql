@@ -34,7 +34,10 @@ loads as (
 records as (
 
     {% for stream, raw_table in raw_tables.items() -%}
-        {%- set copies = arrived_or(raw_table, arrived[stream]) if stream in arrived else raw_table -%}
+        {%- set copies = raw_table -%}
+        {%- if stream in arrived -%}
+            {%- set copies = arrived_or(raw_table, arrived[stream]) -%}
+        {%- endif -%}
         select
             '{{ stream }}' as stream,
             _dlt_load_id,

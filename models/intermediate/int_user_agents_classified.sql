@@ -7,19 +7,22 @@ with
 
 impressions as (
 
-    select * from {{ arrived_or(ref('stg_adserver__impressions'), 'stg_adserver__impressions_arrived') }}
+    select *
+    from {{ arrived_or(ref('stg_adserver__impressions'), 'stg_adserver__impressions_arrived') }}
 
 ),
 
 clicks as (
 
-    select * from {{ arrived_or(ref('stg_tracker__clicks'), 'stg_tracker__clicks_arrived') }}
+    select *
+    from {{ arrived_or(ref('stg_tracker__clicks'), 'stg_tracker__clicks_arrived') }}
 
 ),
 
 bid_requests as (
 
-    select * from {{ arrived_or(ref('stg_exchange__bid_requests'), 'stg_exchange__bid_requests_arrived') }}
+    select *
+    from {{ arrived_or(ref('stg_exchange__bid_requests'), 'stg_exchange__bid_requests_arrived') }}
 
 ),
 
@@ -47,9 +50,7 @@ user_agents as (
     from agents_by_stream
     where
         user_agent is not null
-        {% if is_incremental() -%}
-            and user_agent not in (select user_agent from {{ this }})
-        {%- endif %}
+        and {{ is_not_in_table('user_agent') }}
     group by user_agent
 
 ),

@@ -68,8 +68,8 @@ changed as (
 
 ),
 
--- What a version that is not new holds for, it held for before: so the spans of the new ones are all
--- that has changed.
+-- What a version that is not new holds for, it held for before: so the spans of the new ones are
+-- all that has changed.
 bounded as (
 
     select

@@ -17,7 +17,7 @@ records_accepted as (
 rejected_records as (
 
     select * from {{ source('ingestion', 'rejected_records') }}
-    where _dlt_load_id in (select load_id from {{ ref('stg_ingestion__loads') }})
+    where _dlt_load_id in (select loads.load_id from {{ ref('stg_ingestion__loads') }} as loads)
 
 ),
 

@@ -10,7 +10,7 @@ with
 source as (
 
     select * from {{ source('campaign_manager', 'campaigns') }}
-    where _dlt_load_id in (select load_id from {{ ref('stg_ingestion__loads') }})
+    where _dlt_load_id in (select loads.load_id from {{ ref('stg_ingestion__loads') }} as loads)
 
 ),
 

@@ -3,12 +3,4 @@
     pre_hook="{{ index_raw_table(source('exchange', 'bid_requests'), ['_dlt_load_id', 'event_id']) }}",
 ) }}
 
-with
-
-arrived as (
-
-    {{ arrived_copies(source('exchange', 'bid_requests')) }}
-
-)
-
-select * from arrived
+{{ arrived_copies(source('exchange', 'bid_requests')) }}

@@ -29,26 +29,24 @@ finished as (
 
 ),
 
+last_build as (
+
+    {{ last_build_of_loads() }}
+
+),
+
 marked as (
 
     select
         finished.load_id,
         '{{ settings_fingerprint() }}' as settings,
-        {% if is_incremental() -%}
-            coalesce(last_build.is_built, false) as is_built,
-            coalesce(last_build.is_tested, false) as is_tested,
-            coalesce(last_build.project, '') as project
+        coalesce(last_build.project, '') as project,
+        coalesce(last_build.is_built, false) as is_built,
+        coalesce(last_build.is_tested, false) as is_tested
 
     from finished
-    left join {{ this }} as last_build
+    left join last_build
         on finished.load_id = last_build.load_id
-        {%- else -%}
-            false as is_built,
-            false as is_tested,
-            cast('' as {{ dbt.type_string() }}) as project
-
-    from finished
-        {%- endif %}
 
 )
 

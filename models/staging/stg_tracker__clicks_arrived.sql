@@ -3,12 +3,4 @@
     pre_hook="{{ index_raw_table(source('tracker', 'clicks'), ['_dlt_load_id', 'event_id']) }}",
 ) }}
 
-with
-
-arrived as (
-
-    {{ arrived_copies(source('tracker', 'clicks')) }}
-
-)
-
-select * from arrived
+{{ arrived_copies(source('tracker', 'clicks')) }}

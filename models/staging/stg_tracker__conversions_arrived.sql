@@ -3,12 +3,4 @@
     pre_hook="{{ index_raw_table(source('tracker', 'conversions'), ['_dlt_load_id', 'event_id']) }}",
 ) }}
 
-with
-
-arrived as (
-
-    {{ arrived_copies(source('tracker', 'conversions')) }}
-
-)
-
-select * from arrived
+{{ arrived_copies(source('tracker', 'conversions')) }}
