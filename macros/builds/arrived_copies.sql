@@ -3,21 +3,18 @@
     build that died half way is simply done again. In a build of everything there is no need of them. -#}
 {% macro arrived_copies(raw_table) -%}
     {%- set loads = ref('stg_ingestion__loads') -%}
+    {%- set condition -%}
+        event_id in (
+            select event_id from {{ raw_table }}
+            where _dlt_load_id in (select load_id from {{ loads }} where not is_built)
+        )
+    {%- endset -%}
     select
         *,
         cast(timestamp as date) as event_date
 
-    from {{ raw_table }}
-    {% if continues_last_build() -%}
-    where
-        _dlt_load_id in (select load_id from {{ loads }})
-        and event_id in (
-            select event_id from {{ raw_table }}
-            where _dlt_load_id in (select load_id from {{ loads }} where not is_built)
-        )
-    {%- else -%}
-    where false
-    {%- endif %}
+    from ({{ rows_where(raw_table, condition if continues_last_build() else 'false') }}) as copies
+    where _dlt_load_id in (select load_id from {{ loads }})
 {%- endmacro %}
 
 {#- What a staging model reads: the copies that matter to this build, of loads that are finished. -#}

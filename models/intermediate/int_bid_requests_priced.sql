@@ -20,7 +20,11 @@ shown_auctions as (
     select auction_id
 
     from {{ ref('stg_adserver__impressions') }}
-    where auction_id is not null
+    where
+        auction_id is not null
+        {% if is_incremental() -%}
+            and auction_id in (select bid_requests.event_id from bid_requests)
+        {%- endif %}
     group by auction_id
 
 ),
