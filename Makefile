@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint typecheck sqllint pytest lock clean
+.PHONY: help setup demo test test-long lint typecheck sqllint pytest lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,6 +17,10 @@ demo: setup ## Make logs, load them, build and test the funnel, show it (DuckDB,
 	@$(BIN)/adx demo
 
 test: lint pytest ## Every check: sqlfluff, ruff, mypy, pytest, dbt build on DuckDB and PostgreSQL
+
+test-long: setup ## The property tests for long: a hundred random histories of builds on each engine
+	ADX_LONG=1 $(BIN)/pytest tests/python/test_incremental_builds.py tests/python/test_builds.py \
+		tests/python/test_funnel_reference.py
 
 lint: setup ## sqlfluff, ruff and mypy
 	$(BIN)/ruff check .
