@@ -31,7 +31,8 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- The other events of the dates that a staging model overwrites, as they are. -#}
+{#- The end of a staging model: the other events of the dates that it overwrites, as they are. A table
+    that is built anew is put in order of dates, so that later builds find the rows of a date together. -#}
 {% macro and_others_of_dates(arrived, which) -%}
     {%- if is_incremental() %}
 union all
@@ -43,5 +44,7 @@ where
         select 1 from {{ ref(arrived) }} as arrived
         where arrived.event_id = kept.event_id
     )
+    {%- else %}
+order by event_date
     {%- endif -%}
 {%- endmacro %}

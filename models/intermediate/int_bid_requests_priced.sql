@@ -20,11 +20,7 @@ shown_auctions as (
     select auction_id
 
     from {{ ref('stg_adserver__impressions') }}
-    where
-        auction_id is not null
-        {% if is_incremental() -%}
-            and auction_id in (select bid_requests.event_id from bid_requests)
-        {%- endif %}
+    where auction_id is not null and {{ is_among('auction_id', 'bid_requests', 'event_id') }}
     group by auction_id
 
 ),
