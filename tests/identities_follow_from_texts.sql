@@ -4,22 +4,43 @@ with
 
 texts as (
 
-    {%- for source_name, table, own_id in [
-        ('adserver', 'impressions', 'impression_id'),
-        ('tracker', 'clicks', 'click_id'),
-        ('tracker', 'conversions', 'conversion_id'),
-        ('exchange', 'bid_requests', 'auction_id'),
-    ] %}
+    select
+        'impressions' as stream,
+        impression_id as own_id,
+        text_md5,
+        {{ event_text('impressions') }} as event_text
+
+    from {{ source('adserver', 'impressions') }}
+
+    union all
 
     select
-        '{{ table }}' as stream,
-        {{ own_id }} as own_id,
+        'clicks' as stream,
+        click_id as own_id,
         text_md5,
-        {{ event_text(table) }} as event_text
+        {{ event_text('clicks') }} as event_text
 
-    from {{ source(source_name, table) }}
-    {% if not loop.last %}union all{% endif %}
-    {%- endfor %}
+    from {{ source('tracker', 'clicks') }}
+
+    union all
+
+    select
+        'conversions' as stream,
+        conversion_id as own_id,
+        text_md5,
+        {{ event_text('conversions') }} as event_text
+
+    from {{ source('tracker', 'conversions') }}
+
+    union all
+
+    select
+        'bid_requests' as stream,
+        auction_id as own_id,
+        text_md5,
+        {{ event_text('bid_requests') }} as event_text
+
+    from {{ source('exchange', 'bid_requests') }}
 
 )
 
