@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import adbc_driver_manager
 import duckdb
 
 from ingestion.errors import UserError
@@ -23,6 +27,22 @@ PROJECT = Path(__file__).resolve().parent.parent
 RAW = "raw"
 _LOAD_MEMORY = "512MB"
 _LOCK = 7_239_116_040  # PostgreSQL advisory lock: one load at a time in a database
+_PATIENCE = 10  # seconds
+_HOLDER = """
+select concat(
+    'server process ', locks.pid,
+    ', user ' || activity.usename,
+    ', client ' || coalesce(host(activity.client_addr), 'on the same machine'),
+    ' (' || nullif(activity.application_name, '') || ')',
+    to_char(activity.backend_start at time zone 'UTC', '", since "YYYY-MM-DD HH24:MI:SS" UTC"')
+)
+from pg_locks as locks
+left join pg_stat_activity as activity on locks.pid = activity.pid
+where locks.locktype = 'advisory' and locks.granted and locks.objsubid = 1
+    and locks.classid = ?::bigint and locks.objid = ?::bigint
+    and locks.database = (select oid from pg_database where datname = current_database())
+"""
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,19 +65,6 @@ class Warehouse:
         if self.path is not None:
             return dlt.destinations.duckdb(str(self.path))
         return dlt.destinations.postgres(_postgres_url())
-
-    def for_loading(self) -> Any:
-        """A connection for one large transaction: DuckDB's own, or ADBC's of PostgreSQL."""
-        if self.path is None:
-            from adbc_driver_postgresql import dbapi
-
-            return dbapi.connect(_postgres_url())
-        connection = self._duckdb(read_only=False)
-        # DuckDB takes four fifths of the machine if it may; a load needs no more than this.
-        connection.execute(f"set memory_limit = '{_LOAD_MEMORY}'")
-        connection.execute("set enable_progress_bar = false")
-        connection.execute("set threads = 1")  # more of them cut a piece into smaller row groups
-        return connection
 
     @contextmanager
     def connect(self, *, read_only: bool = False) -> Iterator[Any]:
@@ -89,18 +96,63 @@ class Warehouse:
         return {name for (name,) in found}
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other loads out of a PostgreSQL database; DuckDB's file lock does it by itself."""
-        if self.path is not None:
-            yield
-            return
+    def for_loading(self) -> Iterator[Any]:
+        """The connection for a load's one transaction: DuckDB's own, or ADBC's of PostgreSQL.
+
+        While it is open nobody else can load: the lock is the connection's own, so that it cannot
+        go without the transaction. Raises UserError that says who holds the warehouse.
+        """
+        connection = self._only_loader() if self.path is None else self._duckdb(read_only=False)
+        try:
+            if self.path is not None:
+                # DuckDB takes four fifths of the machine if it may; a load needs no more than this.
+                connection.execute(f"set memory_limit = '{_LOAD_MEMORY}'")
+                connection.execute("set enable_progress_bar = false")
+                # More of them cut a piece into smaller row groups.
+                connection.execute("set threads = 1")
+            yield connection
+        finally:
+            with contextlib.suppress(adbc_driver_manager.Error):  # the server may have gone
+                connection.close()
+
+    def _only_loader(self) -> Any:
+        """A connection that holds the advisory lock.
+
+        A load that was killed has it until PostgreSQL has seen that its client is gone, so that
+        whoever comes next waits a little.
+        """
+        from adbc_driver_postgresql import dbapi
+
+        with self.connect():
+            pass  # says so when there is no server
+        connection = dbapi.connect(_postgres_url())
+        with connection.cursor() as cursor:
+            cursor.execute(f"set application_name = 'adx load, process {os.getpid()}'")
+            patience = time.monotonic() + _PATIENCE
+            said = False
+            while True:
+                cursor.execute(f"select pg_try_advisory_lock({_LOCK})")
+                (locked,) = cursor.fetchone() or (False,)
+                connection.commit()
+                if locked:
+                    return connection
+                holder = self._holder()
+                if holder is not None and time.monotonic() > patience:
+                    connection.close()
+                    raise UserError(
+                        f"another load is writing to {self}: {holder};"
+                        " wait until it has ended, then run again"
+                    )
+                if holder is not None and not said:
+                    _LOG.warning("Waiting up to %d s for another load: %s", _PATIENCE, holder)
+                    said = True
+                time.sleep(0.1)
+
+    def _holder(self) -> str | None:
+        """Who holds the advisory lock, None when it has just become free."""
         with self.connect() as connection:
-            connection.autocommit = True
-            if not rows(connection, "select pg_try_advisory_lock(?)", [_LOCK])[0][0]:
-                raise UserError(
-                    f"another load is writing to {self}; wait until it has ended, then run again"
-                )
-            yield
+            found = rows(connection, _HOLDER, [_LOCK >> 32, _LOCK & 0xFFFFFFFF])
+        return str(found[0][0]) if found else None
 
     def _duckdb(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         assert self.path is not None

@@ -103,9 +103,8 @@ def load_files(
         )
     candidates, problems = find_files(paths, stream or (feed.stream if feed else None))
     results = [_failed(problem) for problem in problems]
-    with warehouse.locked():
-        load = _Load(warehouse, feed, progress, len(candidates))
-        load_id = load.run(candidates) if candidates else None
+    load = _Load(warehouse, feed, progress, len(candidates))
+    load_id = load.run(candidates) if candidates else None
     return LoadReport(load_id, (*results, *load.results), time.perf_counter() - began)
 
 
@@ -146,11 +145,16 @@ class _Load:
         self.results: list[FileResult] = []
         self.done = 0
         self.known: dict[str, dict[int, set[str]]] = {}
-        self.load = Load.now()
         self.connection = duckdb.connect(config={"memory_limit": _JUDGE_MEMORY})
         self.connection.execute("set enable_progress_bar = false")
 
     def run(self, found: list[Candidate]) -> str | None:
+        # From before what is loaded is looked up: another load may end in between.
+        with self.warehouse.for_loading() as connection:
+            self.load = Load.now()  # loads that wait for each other end in the order of their times
+            return self._run(found, connection)
+
+    def _run(self, found: list[Candidate], warehouse: Any) -> str | None:
         schema_version = ensure_tables(self.warehouse)
         with self.warehouse.connect() as connection:
             sql = f"select stream, size, content_hash from {RAW}.{raw.LOADED}"
@@ -163,7 +167,7 @@ class _Load:
         if first is None:
             return None
         try:
-            writer = open_writer(self.warehouse, self.load)
+            writer = open_writer(warehouse, self.load)
             try:
                 return self._load(itertools.chain([first], candidates), writer, schema_version)
             finally:

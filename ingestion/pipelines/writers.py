@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from ingestion.pipelines import raw
-from ingestion.warehouse import RAW, Warehouse
+from ingestion.warehouse import RAW
 
 _AHEAD = 3  # tables that wait to be written
 
@@ -61,13 +61,13 @@ class Writer(Protocol):
     def commit(self) -> None: ...
 
     def close(self) -> None:
-        """Give up what was not committed."""
+        """End the work; what was not committed goes with the connection."""
 
 
-def open_writer(warehouse: Warehouse, load: Load) -> Writer:
-    """A writer of the warehouse's engine, working in the background."""
-    kind = _DuckDB if warehouse.path is not None else _Postgres
-    return _Background(lambda: kind(warehouse, load))
+def open_writer(connection: Any, load: Load) -> Writer:
+    """A writer over a connection for loading, working in the background."""
+    kind = _DuckDB if isinstance(connection, duckdb.DuckDBPyConnection) else _Postgres
+    return _Background(kind(connection, load))
 
 
 def record_load(writer: Writer, load: Load, schema_version: str) -> None:
@@ -93,10 +93,10 @@ class _DuckDB:
 
     ROW_GROUP = 122_880
 
-    def __init__(self, warehouse: Warehouse, load: Load) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, load: Load) -> None:
         self.load = load
         self.waiting: dict[str, list[pa.Table]] = {}
-        self.connection: duckdb.DuckDBPyConnection = warehouse.for_loading()
+        self.connection = connection
         self.connection.execute("begin")
 
     def write(self, table: str, rows: pa.Table) -> None:
@@ -145,15 +145,15 @@ class _DuckDB:
         self.connection.execute("commit")
 
     def close(self) -> None:
-        self.connection.close()
+        self.waiting.clear()
 
 
 class _Postgres:
     """Copies binary rows, as ADBC's driver makes them of Arrow tables."""
 
-    def __init__(self, warehouse: Warehouse, load: Load) -> None:
+    def __init__(self, connection: Any, load: Load) -> None:
         self.load = load
-        self.connection: Any = warehouse.for_loading()
+        self.connection = connection
         self.cursor = self.connection.cursor()
 
     def write(self, table: str, rows: pa.Table) -> None:
@@ -171,7 +171,6 @@ class _Postgres:
 
     def close(self) -> None:
         self.cursor.close()
-        self.connection.close()
 
 
 def _plain(type_: pa.DataType) -> pa.DataType:
@@ -185,8 +184,8 @@ def _quoted(text: str) -> str:
 class _Background:
     """Does a writer's work in a thread of its own, in order; its errors come with the next call."""
 
-    def __init__(self, make: Callable[[], Writer]) -> None:
-        self.writer = make()
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
         self.work: queue.Queue[Callable[[], None] | None] = queue.Queue(_AHEAD)
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run, name="writer", daemon=True)
