@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gzip
 import os
 import random
 import resource
@@ -68,7 +69,7 @@ def make_logs(folder: Path, rows: int) -> Path:
         "clicks/a.csv": clicks + b"x\n" + b"yesterday,u,k,\n",
         "clicks/b.csv": clicks.replace(b",u", b",v") + b"2024-06-09T12:34:56Z,,k,1\n",
         "impressions/a.json": impressions + b"{\n",
-        "impressions/b.json.gz": landing.gzip.compress(impressions.replace(b'"u', b'"w'))[:-40],
+        "impressions/b.json.gz": gzip.compress(impressions.replace(b'"u', b'"w'))[:-40],
         "interactions/a.csv": b"ts,user_id,campaign_id,event_type,value\n1717936496,u,k,click,\n"
         b"1717936496,u,k,sale,2.5\n1717936496,u,k,sale,x\n1,2\n",
         "bid_requests/a.avro": avro_file(BID, bids, "deflate")[:-7],

@@ -364,7 +364,7 @@ NUMBERS = tuple(text for text in UNIX if text.isdigit())
 
 def column(kind: str, type_: str, dice: random.Random, nasty: float) -> str | None:
     if dice.random() < 0.1:
-        return None if dice.random() < 0.5 else ""
+        return None if kind != "VARCHAR" or dice.random() < 0.5 else ""
     match kind:
         case "BIGINT" | "UBIGINT":
             return str(int(dice.choice(NUMBERS)) % 2**62)
