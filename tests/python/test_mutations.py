@@ -225,6 +225,22 @@ def test_any_bytes(
     check(tmp_path_factory.mktemp("any"), files)
 
 
+@pytest.mark.parametrize("kernel", [0, 2**60])
+def test_a_wrong_count_of_records_without_a_byte(kernel: int) -> None:
+    """A flipped bit made a block of empty records fill the memory."""
+    schema = {"type": "record", "name": "E", "fields": [{"name": "n", "type": "null"}]}
+    head, sync = landing.avro_header(schema), landing.SYNC
+    block = landing.zigzag(2**40) + landing.zigzag(0) + sync
+    content = head + landing.avro_block(5, b"") + block + landing.avro_block(2, b"")
+    found = [
+        fault
+        for batch in avro_reader.read_avro(iter([content]), kernel)
+        for fault in batch.table["fault"].to_pylist()
+    ]
+    assert [fault is None for fault in found] == [True] * 5 + [False] + [True] * 2
+    assert str(2**40) in found[5]
+
+
 def test_mutated_inputs_by_the_whole_command(make_warehouse: MakeWarehouse, tmp_path: Path) -> None:
     """A folder of them, as one load into each engine: what the tables hold is what is said."""
     dice = random.Random(3)
