@@ -46,6 +46,7 @@ _EMPTY_RECORDS = 2**20  # records of no bytes that a block may hold
 _BLOCK_LIMIT = 256 * 2**20  # a block that says it is larger is damaged
 _LAYOUT = Layout(exact_fractions=True)
 _METADATA = fastavro.parse_schema({"type": "map", "values": "bytes"})
+_ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]+>")
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -433,7 +434,9 @@ _VALUES: dict[str, Callable[[str], Any]] = {
 
 
 def _said(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    """An error in a line, the same in each run: without the addresses of objects."""
+    text = _ADDRESS.sub("its bytes", str(error))
+    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 def _long(value: int) -> bytes:
