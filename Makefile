@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint typecheck sqllint pytest lock clean
+.PHONY: help setup demo test test-long lint typecheck sqllint pytest lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ demo: setup ## Make logs, load them, build and test the funnel, show it (DuckDB,
 	@$(BIN)/adx demo
 
 test: lint pytest ## Every check: sqlfluff, ruff, mypy, pytest, dbt build on DuckDB and PostgreSQL
+
+test-long: setup ## The tests with hundreds of kills and tens of thousands of random files: hours
+	ADX_LONG=1 $(BIN)/pytest
 
 lint: setup ## sqlfluff, ruff and mypy
 	$(BIN)/ruff check .

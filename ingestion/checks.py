@@ -9,6 +9,7 @@ from __future__ import annotations
 import decimal
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,6 +34,8 @@ _ISO_TIME = (
     r"(?:Z|([+-](?:[01][0-9]|2[0-3])):?([0-5][0-9]))?$"
 )
 _MICROSECONDS_2000 = 946_684_800_000_000
+_WRITTEN = "\0"  # marks numbers, which stay as they are written; no text holds it
+_AS_WRITTEN = re.compile(r'"\\u0000([^"]*)"|\\\\|(\\u00[01][0-9a-f])')
 _FAR = 10**17  # microseconds: the year 5138, past every load
 
 
@@ -107,13 +110,16 @@ def _mended(texts: pa.ChunkedArray, *, empty_ones: bool) -> pa.Array:
             mended = True
             return token
 
-        def number(token: str) -> float | str:
-            value = float(token)
-            return value if math.isfinite(value) else as_text(token)
+        def number(token: str) -> str:
+            return _WRITTEN + token if math.isfinite(float(token)) else as_text(token)
 
         try:
             value = json.loads(
-                text, object_pairs_hook=first, parse_constant=as_text, parse_float=number
+                text,
+                object_pairs_hook=first,
+                parse_constant=as_text,
+                parse_float=number,
+                parse_int=_WRITTEN.__add__,
             )
         except (ValueError, RecursionError):
             return text
@@ -121,9 +127,19 @@ def _mended(texts: pa.ChunkedArray, *, empty_ones: bool) -> pa.Array:
             full = {key: member for key, member in value.items() if not _is_empty(member)}
             mended |= len(full) < len(value)
             value = full
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if mended else text
+        if not mended:
+            return text
+        return _AS_WRITTEN.sub(
+            _as_duckdb, json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        )
 
     return pa.array([mend(text) for text in texts.to_pylist()], pa.string())
+
+
+def _as_duckdb(found: re.Match[str]) -> str:
+    """Numbers as they were, and escapes as DuckDB writes them, so that all JSON looks alike."""
+    number, escape = found.groups()
+    return number or ("\\u" + escape[2:].upper() if escape else found.group())
 
 
 def _is_empty(value: object) -> bool:
@@ -248,7 +264,7 @@ numbered as (
 ),
 split as (select *, {_each(fields, _split)} from numbered),
 timed as (select *, {_each(fields, _time)} from split),
-parsed as (select *, {_each(fields, lambda field: _value(field, layout))} from timed),
+parsed as (select *, {_each(fields, _value)} from timed),
 judged as (select *, {_reason(fields)} as reason from parsed)
 select record, reason, {_detail(fields)} as detail,
     {", ".join(f'{_v(field.name)} as "{field.name}"' for field in fields)},
@@ -394,28 +410,26 @@ def _extra_of_columns(cells: _Cells, known: set[str], losers: dict[FieldPath, st
 
 
 def _extra_of_values(cells: _Cells, known: set[str], losers: dict[FieldPath, str]) -> str:
-    """As `_extra` of documents: a null is a member too, a name that lost only if it is filled."""
-    lost = {path.text: (cells.filled(path), before) for path, before in losers.items()}
+    """As `_extra` of documents: what is empty is left out, a name that lost only if it is."""
+    lost = {path.text: before for path, before in losers.items()}
     members = []
-    always = False
     for name, index in cells.column_of.items():
         if name in known and name not in lost:
             continue
-        text = f"c{index}"
-        value = f"to_json({text})::varchar" if cells.column_kind(index) == "VARCHAR" else text
+        text = value = content = f"c{index}"
+        match cells.column_kind(index):
+            case "VARCHAR":
+                value = f"to_json({text})::varchar"
+            case "JSON":
+                content = f"case when starts_with({text}, '\"') then {text}->>'$' else {text} end"
         key = _quote("," + json.dumps(name, ensure_ascii=False) + ":")
-        member = f"{key} || coalesce({value}, 'null')"
+        counts = f"trim({content}, {_BLANK}) <> ''"
         if name in lost:
-            filled, before = lost[name]
-            member = f"case when {filled} is not null and ({before}) then {member} else '' end"
-        else:
-            always = True
-        members.append(member)
+            counts += f" and ({lost[name]})"
+        members.append(f"case when {counts} then {key} || {value} else '' end")
     if not members:
         return "null::varchar"
-    inner = " || ".join(f"({member})" for member in members)
-    found = f"'{{' || substr({inner}, 2) || '}}'"
-    return found if always else f"nullif({found}, '{{}}')"
+    return f"nullif('{{' || substr({' || '.join(members)}, 2) || '}}', '{{}}')"
 
 
 def _number(field: Field, layout: Layout) -> str | None:
@@ -474,15 +488,13 @@ def _time(field: Field) -> str | None:
     )
 
 
-def _value(field: Field, layout: Layout) -> str:
+def _value(field: Field) -> str:
     name, text, kind, number = field.name, _t(field.name), _k(field.name), _n(field.name)
     texts = _is_text(name)
     match field.type:
         case "string":
-            written = text
-            if layout.columns is None:
-                # As written: DuckDB shows JSON's -0 as 0, but knows that it had a sign.
-                written = f"case when {kind} = 'BIGINT' and {text} = '0' then '-0' else {text} end"
+            # As written: DuckDB shows the integer -0 as 0, but knows that it had a sign.
+            written = f"case when {kind} = 'BIGINT' and {text} = '0' then '-0' else {text} end"
             value = f"case when {texts} then {written} end"
         case "timestamp":
             value = f"make_timestamp({_us(name)})"

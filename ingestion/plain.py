@@ -334,18 +334,19 @@ def _of_columns(
     contract: Contract, layout: Layout, table: pa.Table
 ) -> tuple[dict[str, _Texts], Mask, Mask]:
     """The texts by field, all sure, and which records have something in unknown columns."""
+    as_compared = str if layout.kinds else checks.column_name
     places: dict[str, int] = {}
     for index, name in enumerate(layout.columns or ()):
-        places.setdefault(checks.column_name(name), index)
+        places.setdefault(as_compared(name), index)
     kinds = layout.kinds or ("VARCHAR",) * len(layout.columns or ())
     count = table.num_rows
     sure, more = np.ones(count, np.bool_), np.zeros(count, np.bool_)
     texts = {}
     for field in contract.fields:
         found = [
-            places.pop(checks.column_name(path.text))
+            places.pop(as_compared(path.text))
             for path in field.sources
-            if checks.column_name(path.text) in places
+            if as_compared(path.text) in places
         ]
         if found:
             texts[field.name] = _Texts(whole(table[f"c{found[0]}"]), kinds[found[0]])

@@ -330,7 +330,8 @@ class _Load:
             yield from pieces
 
         if not head and source.damage is not None:
-            yield fault_batch(source.damage, "a damaged compressed file", position=0, line=None)
+            fault, total = "a damaged compressed file", source.damaged
+            yield fault_batch(source.damage, fault, position=0, line=None, total=total)
             return
         match format_:
             case "json":
@@ -352,6 +353,7 @@ class _Load:
                 "a damaged or cut compressed file; this is what did not unpack",
                 position=position + 1,
                 line=line,
+                total=source.damaged,
             )
 
 

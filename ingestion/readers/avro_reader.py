@@ -42,9 +42,11 @@ _BATCH_RECORDS = 50_000
 _GROUP_BYTES = 2**20
 _CHUNK_BYTES = 8 * 2**20  # unpacked
 _THREADS = 2
+_EMPTY_RECORDS = 2**20  # records of no bytes that a block may hold
 _BLOCK_LIMIT = 256 * 2**20  # a block that says it is larger is damaged
 _LAYOUT = Layout(exact_fractions=True)
 _METADATA = fastavro.parse_schema({"type": "map", "values": "bytes"})
+_ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]+>")
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -97,7 +99,7 @@ class _Codec:
         if not block.count and not block.data:
             return []
         try:
-            unpacked = self.unpack(block.data)
+            unpacked = self.unpacked(block)
             if not block.count and not unpacked:
                 return []
             framed = _long(block.count) + unpacked + b"\0"
@@ -111,6 +113,13 @@ class _Codec:
         if stream.tell() != len(framed) or len(records) != block.count:
             raise _Damage("its records do not fill it")
         return records
+
+    def unpacked(self, block: _Block) -> bytes:
+        data = self.unpack(block.data)
+        # Records without a byte are made as fast as memory fills, so a wrong count must not count.
+        if block.count > max(len(data), _EMPTY_RECORDS):
+            raise _Damage("more than its bytes can hold")
+        return data
 
     def rows(self, block: _Block) -> list[_Row]:
         try:
@@ -340,7 +349,7 @@ def _decoded(
     size = 0
     for block in group:
         try:
-            data = codec.unpack(block.data) if block.data else b""
+            data = codec.unpacked(block) if block.count or block.data else b""
         except Exception:  # the reference way says what is wrong
             parts += _decoded_chunk(codec, decoder, chunk, unpacked)
             parts.append(codec.rows(block))
@@ -425,7 +434,9 @@ _VALUES: dict[str, Callable[[str], Any]] = {
 
 
 def _said(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    """An error in a line, the same in each run: without the addresses of objects."""
+    text = _ADDRESS.sub("its bytes", str(error))
+    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 def _long(value: int) -> bytes:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from backports import zstd
 
+from ingestion.readers.batch import RAW_LIMIT
 from ingestion.storage import Location
 
 PIECE = 2**20
@@ -30,7 +31,8 @@ class Source:
 
     Iterate `pieces()` to the end; then `size` and `content_hash` (SHA-256 of the stored bytes)
     are known, and `damage` is what could not be unpacked (None when all could): its bytes, which
-    may be none when the file was cut short.
+    may be none when the file was cut short, and of many MiB are the first. `damaged` is their
+    number.
 
     Raises OSError as the file system does.
     """
@@ -39,6 +41,7 @@ class Source:
         self.path = path
         self.size = 0
         self.damage: bytes | None = None
+        self.damaged = 0
         self._digest = hashlib.sha256()
 
     @property
@@ -63,8 +66,12 @@ class Source:
                 gathered.clear()
         if gathered:
             yield b"".join(gathered)
-        for _ in stored:  # what follows damage still belongs to the hash
-            pass
+        for piece in stored:  # what follows damage belongs to it, and to the hash
+            self._damaged(piece)
+
+    def _damaged(self, content: bytes) -> None:
+        self.damaged += len(content)
+        self.damage = (self.damage or b"") + content[: max(0, RAW_LIMIT - len(self.damage or b""))]
 
     def stored(self) -> Iterator[bytes]:
         with self.path.open() as file:
@@ -88,7 +95,7 @@ class Source:
                 read, pending = read + len(pending), b""  # gzip files may be padded with zeros
                 continue
             if fresh and not pending.startswith(magic):
-                self.damage = pending
+                self._damaged(pending)
                 return
             step, pending = pending[:_STEP], pending[_STEP:]
             fresh = False
@@ -98,9 +105,10 @@ class Source:
                 whole, good = self._until_damage(member, read, step, is_zstd=is_zstd)
                 if whole:
                     yield whole
-                self.damage = step[good:] + pending
                 if barren and not whole:
-                    self.damage = self._stored_between(member, read) + step + pending
+                    self._damaged(self._stored_between(member, read) + step + pending)
+                else:
+                    self._damaged(step[good:] + pending)
                 return
             read += len(step)
             if unpacked:
@@ -112,7 +120,7 @@ class Source:
                 unpacker, fresh, member = _unpacker(is_zstd), True, read
                 barren = True
         if not fresh:
-            self.damage = self._stored_between(member, read) if barren else b""
+            self._damaged(self._stored_between(member, read) if barren else b"")
 
     def _stored_between(self, start: int, end: int) -> bytes:
         with self.path.open(start) as file:

@@ -34,7 +34,6 @@ from support.warehouses import (
     ROOT,
     PostgresServer,
     Warehouse,
-    environment,
     postgres_warehouse,
 )
 
@@ -498,8 +497,7 @@ def test_a_postgres_that_is_killed_and_started_again(
             assert "Traceback" not in out + err
             if name != "after the commit":
                 assert running.returncode == 1, out + err
-            with environment({"XDG_RUNTIME_DIR": str(server.folder / "runtime")}):
-                server._server.ensure_postgres_running()
+            server.start_again()
             left = read(warehouse)
             assert left.empty or not differences(undisturbed("postgres", logs), left)
             load(warehouse, logs)

