@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 # ruff: noqa: RUF001  (characters that look alike are what these tests are about)
 """The fast path equals the law: what `Plain` is sure of, the contract's SQL accepts just so."""
 
