@@ -319,7 +319,9 @@ _loading = threading.Lock()
 
 @lru_cache(maxsize=64)
 def _reference(schema: bytes) -> Any:
-    parsed = readable(json.loads(schema))
+    found = json.loads(schema)
+    json.dumps(found, ensure_ascii=False).encode()  # raises where a name has half a character
+    parsed = readable(found)
     return fastavro.parse_schema({"type": "array", "items": parsed})
 
 
@@ -435,7 +437,7 @@ _VALUES: dict[str, Callable[[str], Any]] = {
 
 def _said(error: Exception) -> str:
     """An error in a line, the same in each run: without the addresses of objects."""
-    text = _ADDRESS.sub("its bytes", str(error))
+    text = _ADDRESS.sub("its bytes", str(error)).encode(errors="replace").decode()
     return text.splitlines()[0][:200] if text else type(error).__name__
 
 

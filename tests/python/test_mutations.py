@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import random
 import zlib
 from collections.abc import Callable, Sequence
@@ -223,6 +224,38 @@ def test_any_bytes(
         for number, content in enumerate(contents)
     ]
     check(tmp_path_factory.mktemp("any"), files)
+
+
+@pytest.mark.parametrize("kernel", [0, 2**60])
+@pytest.mark.parametrize(
+    ("name", "type_", "position"),
+    [
+        ("half \ud800", '"long"', 0),
+        ("half \udc80", '"long"', 0),
+        ("n", '"nu\\ud800ll"', 0),
+        ("n", '{"type":"enum","name":"E","symbols":["A","\\udfff"]}', 0),
+        ("nul\0", '"long"', 1),
+    ],
+)
+def test_half_characters_in_an_avro_schema(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    type_: str,
+    position: int,
+    kernel: int,
+) -> None:
+    """A name with half of a surrogate pair ended the whole load."""
+    monkeypatch.setattr(avro_reader._kernel, "bytes_seen", kernel)
+    schema = '{"type":"record","name":"R","fields":[{"name":%s,"type":%s}]}'
+    text = (schema % (json.dumps(name), type_)).encode()
+    path = tmp_path / "half.avro"
+    path.write_bytes(landing.avro_header(text) + landing.avro_block(1, landing.zigzag(1)))
+    outcome = in_memory.load([(path, "bid_requests")])[path]
+    (reject,) = outcome.rejected
+    assert (reject["position"], reject["reason"]) == (position, "malformed"), reject
+    if not position:
+        assert "schema" in reject["detail"]
 
 
 @pytest.mark.parametrize("kernel", [0, 2**60])
