@@ -23,7 +23,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 @dataclass(frozen=True)
 class Location:
-    """A local file. `uri` is its name in the warehouse: its absolute path.
+    """A local file. `uri` is its absolute path, and as text its name in the warehouse.
 
     Its methods raise OSError, whose text says what is wrong.
     """
@@ -31,7 +31,8 @@ class Location:
     uri: str
 
     def __str__(self) -> str:
-        return self.uri
+        """The same, with `\\udc..` for each byte of a name that is not UTF-8."""
+        return self.uri.encode(errors="backslashreplace").decode()
 
     @property
     def path(self) -> PurePath:

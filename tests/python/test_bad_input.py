@@ -170,6 +170,22 @@ def test_a_file_without_permission(logs: Path, warehouse: Path) -> None:
     assert set(read_raw(warehouse)) == {"good.csv", "a_bad.csv"}
 
 
+def test_file_names_that_are_no_text_or_odd(logs: Path, warehouse: Path) -> None:
+    """A name that is not UTF-8 ended the whole load."""
+    folder = os.fsencode(logs / "clicks")
+    names = [b"caf\xe9.csv", b'it\'s "q" [b] \\ \n.csv', "naïve 日本.csv".encode()]
+    for number, name in enumerate(names):
+        Path(os.fsdecode(os.path.join(folder, name))).write_bytes(CLICKS + click(f"n{number}"))
+    polite(landing.adx("load", logs, warehouse=warehouse), 0, r"caf\udce9.csv")
+    loaded = read_raw(warehouse)
+    assert users(loaded[r"caf\udce9.csv"]) == ["n0"]
+    assert users(loaded['it\'s "q" [b] \\ \n.csv']) == ["n1"]
+    assert users(loaded["naïve 日本.csv"]) == ["n2"]
+    assert set(map(len, map(users, loaded.values()))) == {1, 2}
+    polite(landing.adx("load", logs, warehouse=warehouse), 0, "skipped")
+    assert len(read_raw(warehouse)) == len(names) + 1
+
+
 def test_a_path_that_is_not_there(logs: Path, warehouse: Path) -> None:
     ran = landing.adx("load", logs / "nowhere.csv", logs, warehouse=warehouse)
     assert ran.code in (1, 2)
