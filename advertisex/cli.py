@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,9 +17,10 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from advertisex import console, funnel
-from ingestion.errors import UserError, WrongUsage
+from advertisex.command import command, escaped, options
+from ingestion.errors import UserError
 from ingestion.storage import Location, is_url
-from ingestion.warehouse import PROJECT, TARGETS, Warehouse, from_environment
+from ingestion.warehouse import PROJECT, Warehouse
 
 # dbt and dlt take seconds to import: only the commands that need them do.
 if TYPE_CHECKING:
@@ -33,53 +32,7 @@ _SHOWN_REASONS = 10
 _SHOWN_REASONS_OF_STREAM = 2
 
 
-def command(function: Callable[..., bool | None]) -> Callable[..., None]:
-    """The options that all commands take; errors become a message and an exit code.
-
-    The function gets the warehouse and `as_json`, and returns False when the command failed.
-    """
-
-    @click.option("--target", type=click.Choice(TARGETS), help="Warehouse; else ADX_TARGET.")
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-    @click.option("-v", "--verbose", is_flag=True, help="Say more, and show tracebacks.")
-    @functools.wraps(function)
-    def run(*args: Any, target: str | None, verbose: bool, **options: Any) -> None:
-        try:
-            done = function(from_environment(target), *args, **options)
-        except UserError as error:
-            console.err.print(f"[bold red]Error:[/] {_escaped(str(error))}")
-            sys.exit(2 if isinstance(error, WrongUsage) else 1)
-        except KeyboardInterrupt:
-            console.err.print("Stopped. Nothing that was not finished counts; run it again.")
-            sys.exit(1)
-        except click.ClickException:
-            raise
-        except Exception as error:
-            if verbose:
-                traceback.print_exc()
-            words = str(error).strip().splitlines() or [type(error).__name__]
-            console.err.print(
-                f"[bold red]Error:[/] {type(error).__name__}: {_escaped(words[0])};"
-                " run again with -v for the details"
-            )
-            sys.exit(1)
-        sys.exit(1 if done is False else 0)
-
-    return run
-
-
-def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
-    """Several options that commands share, as one decorator."""
-
-    def add(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
-
-
-logs = _options(
+logs = options(
     click.argument("paths", nargs=-1, required=True, metavar="PATH..."),
     click.option("--stream", help="The stream of all the files; else the nearest folder so named."),
     click.option(
@@ -87,15 +40,11 @@ logs = _options(
     ),
     click.option("--max-rejects", metavar="SHARE", help="Fail when more were rejected, e.g. 1%."),
 )
-market = _options(
+market = options(
     click.option("--events", default=200_000, show_default=True, type=click.IntRange(1_000)),
     click.option("--days", default=30, show_default=True, type=click.IntRange(2)),
     click.option("--seed", default=1, show_default=True),
 )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -315,7 +264,7 @@ def _load(
         console.out.print()
     for file in failed:
         console.err.print(
-            f"[bold red]Not loaded:[/] {_escaped(str(file.path))}: {_escaped(file.message)}"
+            f"[bold red]Not loaded:[/] {escaped(str(file.path))}: {escaped(file.message)}"
         )
     if too_many:
         console.err.print(
@@ -434,12 +383,12 @@ def _show_build(report: BuildReport) -> None:
     )
     for node in report.nodes:
         if node.status == "warn":
-            console.out.print(f"[yellow]Warning:[/] {node.name}: {_escaped(node.message)}")
+            console.out.print(f"[yellow]Warning:[/] {node.name}: {escaped(node.message)}")
     console.out.print()
     for node in report.nodes:
         if node.failed:
             console.err.print(
-                f"[bold red]Failed:[/] {node.kind} {node.name}: {_escaped(node.message)}"
+                f"[bold red]Failed:[/] {node.kind} {node.name}: {escaped(node.message)}"
             )
     if not report.ok:
         console.err.print(
