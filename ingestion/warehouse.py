@@ -108,8 +108,6 @@ class Warehouse:
                 # DuckDB takes four fifths of the machine if it may; a load needs no more than this.
                 connection.execute(f"set memory_limit = '{_LOAD_MEMORY}'")
                 connection.execute("set enable_progress_bar = false")
-                # More of them cut a piece into smaller row groups.
-                connection.execute("set threads = 1")
             yield connection
         finally:
             with contextlib.suppress(adbc_driver_manager.Error):  # the server may have gone

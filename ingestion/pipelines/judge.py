@@ -25,7 +25,7 @@ from ingestion.plain import Plain
 from ingestion.readers.batch import Batch, Layout, kept_text, whole
 from ingestion.readers.json_reader import document_faults
 
-_ROWS = 100_000
+_ROWS = 61_440
 _BYTES = 40 * 2**20
 
 

@@ -89,36 +89,44 @@ def discard(writer: Writer, file: str, load: Load) -> None:
 
 
 class _DuckDB:
-    """Inserts whole row groups: a piece that fills one is appended twice as fast as others."""
+    """Inserts whole row groups, which is twice as fast as other pieces, a thread each."""
 
     ROW_GROUP = 122_880
+    GROUPS = 2
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, load: Load) -> None:
         self.load = load
         self.waiting: dict[str, list[pa.Table]] = {}
         self.connection = connection
+        self.connection.execute(f"set threads = {self.GROUPS}")
         self.connection.execute("begin")
 
     def write(self, table: str, rows: pa.Table) -> None:
         waiting = self.waiting.setdefault(table, [])
         waiting.append(rows)
-        while (count := sum(rows.num_rows for rows in waiting)) >= self.ROW_GROUP:
+        enough = self.ROW_GROUP * self.GROUPS
+        while (count := sum(rows.num_rows for rows in waiting)) >= enough:
             last = waiting.pop()
-            fits = last.num_rows - (count - self.ROW_GROUP)
+            fits = last.num_rows - (count - enough)
             self._insert(table, [*waiting, last.slice(0, fits)])
             waiting[:] = [last.slice(fits)]
 
     def _insert(self, table: str, waiting: list[pa.Table]) -> None:
-        rows = pa.concat_tables(waiting).unify_dictionaries().combine_chunks()
+        rows = pa.concat_tables(waiting).unify_dictionaries()
         if not rows.num_rows:
             return
+        groups = [
+            rows.slice(begin, self.ROW_GROUP).combine_chunks()
+            for begin in range(0, rows.num_rows, self.ROW_GROUP)
+        ]
+        rows = pa.concat_tables(groups)
         columns, values = [], []
         for name, column in zip(rows.column_names, rows.columns, strict=True):
             value = f'"{name}"'
             if pa.types.is_dictionary(column.type):
-                used = column.chunk(0).indices.unique()
+                used = column.unique()
                 if len(used) == 1:
-                    value = _quoted(column[0].as_py())
+                    value = _quoted(used[0].as_py())
             columns.append(f'"{name}"')
             values.append(value)
         for name, literal in self.load.literals(table).items():
