@@ -19,7 +19,7 @@ import pyarrow as pa
 from ingestion.pipelines import raw
 from ingestion.warehouse import RAW
 
-_AHEAD = 3  # tables that wait to be written
+_AHEAD = 2  # tables that wait to be written
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,15 @@ class _DuckDB:
         while (count := sum(rows.num_rows for rows in waiting)) >= enough:
             last = waiting.pop()
             fits = last.num_rows - (count - enough)
-            self._insert(table, [*waiting, last.slice(0, fits)])
+            pieces = [*waiting, last.slice(0, fits)]
             waiting[:] = [last.slice(fits)]
+            del last
+            self._insert(table, pieces)
 
-    def _insert(self, table: str, waiting: list[pa.Table]) -> None:
-        rows = pa.concat_tables(waiting).unify_dictionaries()
+    def _insert(self, table: str, pieces: list[pa.Table]) -> None:
+        """Append the pieces, and empty their list as soon as they are copied."""
+        rows = pa.concat_tables(pieces).unify_dictionaries()
+        pieces.clear()
         if not rows.num_rows:
             return
         groups = [
@@ -142,7 +146,6 @@ class _DuckDB:
         for table, waiting in self.waiting.items():
             if waiting:
                 self._insert(table, waiting)
-                waiting.clear()
 
     def execute(self, sql: str) -> None:
         self._flush()
