@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import queue
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -96,34 +97,26 @@ class _DuckDB:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, load: Load) -> None:
         self.load = load
-        self.waiting: dict[str, list[pa.Table]] = {}
+        self.pieces: defaultdict[str, list[pa.Table]] = defaultdict(list)
+        self.groups: defaultdict[str, list[pa.Table]] = defaultdict(list)
         self.connection = connection
         self.connection.execute(f"set threads = {self.GROUPS}")
         self.connection.execute("begin")
 
     def write(self, table: str, rows: pa.Table) -> None:
-        waiting = self.waiting.setdefault(table, [])
-        waiting.append(rows)
-        enough = self.ROW_GROUP * self.GROUPS
-        while (count := sum(rows.num_rows for rows in waiting)) >= enough:
-            last = waiting.pop()
-            fits = last.num_rows - (count - enough)
-            pieces = [*waiting, last.slice(0, fits)]
-            waiting[:] = [last.slice(fits)]
-            del last
-            self._insert(table, pieces)
+        pieces, groups = self.pieces[table], self.groups[table]
+        pieces.append(rows)
+        while (count := sum(piece.num_rows for piece in pieces)) >= self.ROW_GROUP:
+            last = pieces.pop()
+            fits = last.num_rows - (count - self.ROW_GROUP)
+            groups.append(_together([*pieces, last.slice(0, fits)]))
+            pieces[:] = [last.slice(fits)]
+            if len(groups) == self.GROUPS:
+                self._insert(table, groups)
+                groups.clear()
 
-    def _insert(self, table: str, pieces: list[pa.Table]) -> None:
-        """Append the pieces, and empty their list as soon as they are copied."""
-        rows = pa.concat_tables(pieces).unify_dictionaries()
-        pieces.clear()
-        if not rows.num_rows:
-            return
-        groups = [
-            rows.slice(begin, self.ROW_GROUP).combine_chunks()
-            for begin in range(0, rows.num_rows, self.ROW_GROUP)
-        ]
-        rows = pa.concat_tables(groups)
+    def _insert(self, table: str, groups: list[pa.Table]) -> None:
+        rows = pa.concat_tables(groups).unify_dictionaries()
         columns, values = [], []
         for name, column in zip(rows.column_names, rows.columns, strict=True):
             value = f'"{name}"'
@@ -143,9 +136,15 @@ class _DuckDB:
         )
 
     def _flush(self) -> None:
-        for table, waiting in self.waiting.items():
-            if waiting:
-                self._insert(table, waiting)
+        for table, pieces in self.pieces.items():
+            groups = [*self.groups[table], _together(pieces)] if pieces else self.groups[table]
+            if sum(group.num_rows for group in groups):
+                self._insert(table, groups)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.pieces.clear()
+        self.groups.clear()
 
     def execute(self, sql: str) -> None:
         self._flush()
@@ -156,7 +155,11 @@ class _DuckDB:
         self.connection.execute("commit")
 
     def close(self) -> None:
-        self.waiting.clear()
+        self._forget()
+
+
+def _together(pieces: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
 
 
 class _Postgres:
