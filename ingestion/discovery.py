@@ -25,6 +25,10 @@ _ENDINGS = {
 }
 _PACKED = (".gz", ".gzip", ".zst", ".zstd")
 _NO_MATCH = "no file matches this pattern"
+_ONE_NAME = (
+    "another URL of this run has the same name, because a query with secrets is left out of names;"
+    " only the first is loaded, so load each of them in a run of its own"
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,9 @@ def find_files(paths: Iterable[str], stream: str | None) -> tuple[list[Candidate
                 problems.append(Problem(found.root, _no_logs(bool(known))))
             known = usable
         for candidate in known:
-            candidates.setdefault(candidate.path.uri, candidate)
+            other = candidates.setdefault(candidate.path.uri, candidate)
+            if other.path != candidate.path:
+                problems.append(Problem(candidate.path, _ONE_NAME))
     return list(candidates.values()), problems
 
 

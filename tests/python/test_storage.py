@@ -63,9 +63,13 @@ def warehouse(tmp_path: Path) -> Path:
     return tmp_path / "storage.duckdb"
 
 
-def load(place: Place, *arguments: str, warehouse: Path, **environment: str) -> landing.Ran:
+def adx(place: Place, *arguments: str, warehouse: Path, **environment: str) -> landing.Ran:
     environment = {**place.environment, **environment}
-    return landing.adx("load", *arguments, warehouse=warehouse, timeout=300, **environment)
+    return landing.adx(*arguments, warehouse=warehouse, timeout=300, **environment)
+
+
+def load(place: Place, *arguments: str, warehouse: Path, **environment: str) -> landing.Ran:
+    return adx(place, "load", *arguments, warehouse=warehouse, **environment)
 
 
 def url(place: Place, path: str) -> str:
@@ -348,6 +352,23 @@ def test_secrets_stay_out_of_the_warehouse(everywhere: Everywhere, warehouse: Pa
     for secret in ("pass-word", "wrong-word", "0123abcd"):
         assert secret not in ran.said
         assert secret.encode() not in warehouse.read_bytes()
+
+
+def test_urls_that_differ_only_in_secrets(everywhere: Everywhere, warehouse: Path) -> None:
+    """They have one name in the warehouse: the second is not left out in silence."""
+    place = everywhere["http"]
+    place.put("signed/clicks/a.csv", CLICKS + click("signed"))
+    link = f"{place.root}/signed/clicks/a.csv"
+    ran = load(
+        place,
+        f"{link}?part=1&sig=0123abcd",
+        f"{link}?part=2&sig=4567abcd",
+        f"{link}?part=1&sig=0123abcd",
+        warehouse=warehouse,
+    )
+    polite(ran, 1, f"Not loaded: {link}:", "same name", "run of its own")
+    assert ran.said.count("Not loaded") == 1
+    assert list(landing.read_raw(warehouse)) == [link]
 
 
 @pytest.mark.parametrize(
