@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import adbc_driver_manager
 import duckdb
+import pyarrow as pa
 
 from ingestion.errors import UserError
 
@@ -74,6 +75,19 @@ class Warehouse:
             yield connection
         finally:
             connection.close()
+
+    @contextmanager
+    def arrow(self, sql: str, rows: int) -> Iterator[pa.RecordBatchReader]:
+        """The rows of a statement as Arrow batches, of about `rows` each where the engine says."""
+        if self.path is None:
+            from adbc_driver_postgresql import dbapi
+
+            with dbapi.connect(_postgres_url()) as connection, connection.cursor() as cursor:
+                cursor.execute(sql)
+                yield cursor.fetch_record_batch()
+            return
+        with self.connect() as connection:
+            yield connection.execute(sql).fetch_record_batch(rows)
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a statement by the names of their columns."""

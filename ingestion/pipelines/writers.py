@@ -10,7 +10,7 @@ import datetime as dt
 import queue
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,7 +45,7 @@ class Load:
     def literals(self, table: str) -> dict[str, str]:
         """The same as SQL."""
         return {
-            raw.load_column(table): _quoted(self.id),
+            raw.load_column(table): literal(self.id),
             raw.time_column(table): f"timestamp '{self.at}'",
         }
 
@@ -54,7 +54,7 @@ class Writer(Protocol):
     """Writes into one transaction. Everything raises as the warehouse's driver does."""
 
     def write(self, table: str, rows: pa.Table) -> None:
-        """Append rows: columns by name, the load's own are added."""
+        """Append rows: columns by name, the load's own are added where rows have none."""
 
     def execute(self, sql: str) -> None:
         """Run a statement within the transaction, after what was written before."""
@@ -80,11 +80,27 @@ def record_load(writer: Writer, load: Load, schema_version: str) -> None:
     )
 
 
+def update(writer: Writer, table: str, changed: Sequence[str], mark: str) -> None:
+    """Set columns of rows that are there from rows that were written beside them.
+
+    Those have the same file and position, and `mark` before the load's id; they go again.
+    """
+    file, load = raw.file_column(table), raw.load_column(table)
+    position = "position" if file == "file" else "_position"
+    values = ", ".join(f'"{name}" = arrived."{name}"' for name in changed)
+    writer.execute(
+        f"update {RAW}.{table} as there set {values} from {RAW}.{table} as arrived"
+        f" where arrived.{load} = {literal(mark)} || there.{load}"
+        f" and arrived.{file} = there.{file} and arrived.{position} = there.{position}"
+    )
+    writer.execute(f"delete from {RAW}.{table} where starts_with({load}, {literal(mark)})")
+
+
 def discard(writer: Writer, file: str, load: Load) -> None:
     """Take back what this load wrote of a file."""
     for table in raw.tables():
         writer.execute(
-            f"delete from {RAW}.{table} where {raw.file_column(table)} = {_quoted(file)}"
+            f"delete from {RAW}.{table} where {raw.file_column(table)} = {literal(file)}"
             f" and {raw.load_column(table)} = '{load.id}'"
         )
 
@@ -123,12 +139,13 @@ class _DuckDB:
             if pa.types.is_dictionary(column.type):
                 used = column.unique()
                 if len(used) == 1:
-                    value = _quoted(used[0].as_py())
+                    value = literal(used[0].as_py())
             columns.append(f'"{name}"')
             values.append(value)
-        for name, literal in self.load.literals(table).items():
-            columns.append(name)
-            values.append(literal)
+        for name, value in self.load.literals(table).items():
+            if name not in rows.column_names:
+                columns.append(name)
+                values.append(value)
         self.connection.from_arrow(rows).query(
             "arriving",
             f"insert into {RAW}.{table} ({', '.join(columns)})"
@@ -174,7 +191,8 @@ class _Postgres:
         plain = pa.schema([(field.name, _plain(field.type)) for field in rows.schema])
         rows = rows.cast(plain)
         for name, value in self.load.values(table).items():
-            rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
+            if name not in rows.column_names:
+                rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
         self.cursor.adbc_ingest(table, rows, mode="append", db_schema_name=RAW)
 
     def execute(self, sql: str) -> None:
@@ -191,7 +209,8 @@ def _plain(type_: pa.DataType) -> pa.DataType:
     return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 
-def _quoted(text: str) -> str:
+def literal(text: str) -> str:
+    """Text as SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
