@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from advertisex import console, funnel, progress
 from advertisex.command import command, escaped, options
 from advertisex.commands.backfill import backfill, show_new, show_unknown
+from advertisex.commands.rejects import rejects
 from ingestion.errors import UserError
 from ingestion.warehouse import PROJECT, Warehouse
 
@@ -53,7 +54,8 @@ def main() -> None:
     """A campaign-funnel warehouse: raw ad logs in, a funnel that people trust out."""
 
 
-main.add_command(backfill)
+for each in (rejects, backfill):
+    main.add_command(each)
 
 
 @main.command()

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from ingestion.contract import streams
-from ingestion.storage import Location, is_url
+from ingestion.storage import Location, is_url, local
 
 if TYPE_CHECKING:
     from ingestion.remote.find import Stores
@@ -151,6 +151,29 @@ def _url_finder() -> Callable[[str], _Found]:
         if found.is_pattern and not found.files and not problems:
             problems.append(Problem(found.root, _NO_MATCH))
         return _Found(found.root, found.files, found.is_folder, problems)
+
+    return find
+
+
+def known_files() -> Callable[[str], Location]:
+    """Finds files by their names in the warehouse; each server is connected to once.
+
+    What it gives raises OSError for a URL that leads to no such file.
+    """
+    stores: Stores | None = None
+
+    def find(name: str) -> Location:
+        nonlocal stores
+        if not is_url(name):
+            return local(name)
+        from ingestion.remote.errors import StorageError
+        from ingestion.remote.find import Stores
+
+        stores = stores or Stores()
+        for file in stores.find(name).files:
+            if str(file) == name:
+                return file
+        raise StorageError("no such file; check the URL")
 
     return find
 

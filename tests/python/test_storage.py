@@ -371,6 +371,39 @@ def test_urls_that_differ_only_in_secrets(everywhere: Everywhere, warehouse: Pat
     assert list(landing.read_raw(warehouse)) == [link]
 
 
+@pytest.mark.parametrize("kind", ("s3", "http", "sftp"))
+def test_rejects_are_replayed_from_where_the_file_lies(
+    everywhere: Everywhere, kind: str, warehouse: Path
+) -> None:
+    place = everywhere[kind]
+    good = CLICKS + b"".join(click(f"{kind}-{n}") for n in range(3))
+    bad = good.replace(click(f"{kind}-1"), b"x\n")
+    place.put("mended/clicks/a.csv", bad)
+    name = url(place, "mended/clicks/a.csv")
+    polite(load(place, name, warehouse=warehouse), 0)
+    place.put("mended/clicks/a.csv", good)
+
+    folder = url(place, "mended/")
+    ran = adx(place, "rejects", "--replay", "--json", "--file", folder, warehouse=warehouse)
+    polite(ran, 0)
+    told = json.loads(ran.out)
+    assert told["replayed"] == [{"stream": "clicks", "reason": "malformed", "records": 1}]
+    (found,) = landing.read_raw(warehouse).values()
+    assert [row["user_id"] for row in found.accepted["clicks"]] == [f"{kind}-{n}" for n in range(3)]
+    assert found.rejected == []
+
+
+def test_a_reject_whose_url_leads_nowhere_any_more(everywhere: Everywhere, warehouse: Path) -> None:
+    place = everywhere["http"]
+    place.put("gone/clicks/a.csv", CLICKS + click("stays") + b"x\n")
+    name = url(place, "gone/clicks/a.csv")
+    polite(load(place, name, warehouse=warehouse), 0)
+    assert place.folder is not None
+    (place.folder / "gone" / "clicks" / "a.csv").unlink()
+    ran = adx(place, "rejects", "--replay", warehouse=warehouse)
+    polite(ran, 0, f"Not replayed: 1 of {name}", "cannot be read (no such file", "adx load")
+
+
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
