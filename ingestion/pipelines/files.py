@@ -146,6 +146,8 @@ class _Load:
         self.contract = contract
         self.results: list[FileResult] = []
         self.known: dict[str, dict[int, set[str]]] = {}
+        # Its own pool keeps more of what was freed.
+        pa.set_memory_pool(pa.system_memory_pool())
         self.connection = duckdb.connect(config={"memory_limit": _JUDGE_MEMORY})
         self.connection.execute("set enable_progress_bar = false")
 

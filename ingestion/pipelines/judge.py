@@ -25,7 +25,7 @@ from ingestion.plain import Plain
 from ingestion.readers.batch import Batch, Layout, kept_text, some, whole
 from ingestion.readers.json_reader import document_faults
 
-_ROWS = 61_440
+_ROWS = 61_440  # half of what DuckDB appends at once best
 _BYTES = 40 * 2**20
 
 
@@ -68,6 +68,18 @@ class _Waiting:
         return Batch(table, first.layout, bytes_of)
 
 
+def _split(batch: Batch, count: int) -> tuple[Batch, Batch]:
+    """The first `count` records, and the others."""
+    return (
+        Batch(batch.table.slice(0, count), batch.layout, batch.raw),
+        Batch(
+            batch.table.slice(count),
+            batch.layout,
+            lambda numbers: batch.raw([count + number for number in numbers]),
+        ),
+    )
+
+
 class Judge:
     """Counts by file what it hands to the writer: `accepted`, and `rejected` by reason."""
 
@@ -104,10 +116,17 @@ class Judge:
             batch = some(batch, pc.invert(faulty))
         if not batch.table.num_rows:
             return
-        waiting = self.waiting.setdefault((contract, batch.layout), _Waiting())
+        key = contract, batch.layout
+        while (
+            room := _ROWS - self.waiting.setdefault(key, _Waiting()).rows
+        ) < batch.table.num_rows:
+            begin, batch = _split(batch, room)
+            self.waiting[key].add(begin)
+            self._sort(*key)
+        waiting = self.waiting[key]
         waiting.add(batch)
         if waiting.full:
-            self._sort(contract, batch.layout)
+            self._sort(*key)
         elif sum(found.size for found in self.waiting.values()) >= 2 * _BYTES:
             self._sort_all()
 
