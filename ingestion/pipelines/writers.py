@@ -182,6 +182,8 @@ def _together(pieces: list[pa.Table]) -> pa.Table:
 class _Postgres:
     """Copies binary rows, as ADBC's driver makes them of Arrow tables."""
 
+    BATCH = 500
+
     def __init__(self, connection: Any, load: Load) -> None:
         self.load = load
         self.connection = connection
@@ -193,7 +195,11 @@ class _Postgres:
         for name, value in self.load.values(table).items():
             if name not in rows.column_names:
                 rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
-        self.cursor.adbc_ingest(table, rows, mode="append", db_schema_name=RAW)
+        # The driver sends a batch when it is complete: in small ones the server works meanwhile.
+        batches = pa.RecordBatchReader.from_batches(
+            rows.schema, rows.to_batches(max_chunksize=self.BATCH)
+        )
+        self.cursor.adbc_ingest(table, batches, mode="append", db_schema_name=RAW)
 
     def execute(self, sql: str) -> None:
         self.cursor.execute(sql)
