@@ -1,14 +1,16 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'arrived_impressions'},
+    indexes=lookup_indexes(['event_date', 'impression_id', 'auction_id', 'creative_id']),
+) }}
+
 with
-
-source as (
-
-    select * from {{ source('adserver', 'impressions') }}
-
-),
 
 identified as (
 
-    {{ identified('source', 'impressions', 'impression_id') }}
+    {{ copies_to_stage(source('adserver', 'impressions'), 'impressions') }}
 
 ),
 
@@ -83,3 +85,4 @@ deduplicated as (
 )
 
 select * from deduplicated
+{{ and_others_of_dates('impressions') }}

@@ -1,14 +1,16 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'arrived_bid_requests'},
+    indexes=lookup_indexes(['event_date', 'event_id', 'creative_id']),
+) }}
+
 with
-
-source as (
-
-    select * from {{ source('exchange', 'bid_requests') }}
-
-),
 
 identified as (
 
-    {{ identified('source', 'bid_requests', 'auction_id') }}
+    {{ copies_to_stage(source('exchange', 'bid_requests'), 'bid_requests') }}
 
 ),
 
@@ -85,3 +87,4 @@ deduplicated as (
 )
 
 select * from deduplicated
+{{ and_others_of_dates('bid_requests') }}

@@ -1,14 +1,16 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'arrived_clicks'},
+    indexes=lookup_indexes(['event_date']),
+) }}
+
 with
-
-source as (
-
-    select * from {{ source('tracker', 'clicks') }}
-
-),
 
 identified as (
 
-    {{ identified('source', 'clicks', 'click_id') }}
+    {{ copies_to_stage(source('tracker', 'clicks'), 'clicks') }}
 
 ),
 
@@ -73,3 +75,4 @@ deduplicated as (
 )
 
 select * from deduplicated
+{{ and_others_of_dates('clicks') }}

@@ -1,14 +1,16 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'arrived_conversions'},
+    indexes=lookup_indexes(['event_date']),
+) }}
+
 with
-
-source as (
-
-    select * from {{ source('tracker', 'conversions') }}
-
-),
 
 identified as (
 
-    {{ identified('source', 'conversions', 'conversion_id') }}
+    {{ copies_to_stage(source('tracker', 'conversions'), 'conversions') }}
 
 ),
 
@@ -77,3 +79,4 @@ deduplicated as (
 )
 
 select * from deduplicated
+{{ and_others_of_dates('conversions') }}
