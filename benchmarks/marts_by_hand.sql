@@ -821,7 +821,10 @@ described as (
         windows.campaign_id,
         windows.date,
         windows.metric,
-        max(case when days = 0 then value end) as value,
+        case
+            when windows.metric in ('ctr', 'cvr') then max(case when days = 0 then value end)
+            else coalesce(max(case when days = 0 then value end), 0)
+        end as value,
         case
             when windows.metric in ('ctr', 'cvr') then count(value) filter (where days > 0)
             else least(14, windows.date - min(firsts.first_date))

@@ -8,13 +8,13 @@
 
 with
 
-identified as (
+identified as {{ inlined() }} (
 
     {{ copies_to_stage(source('adserver', 'impressions'), 'impressions') }}
 
 ),
 
-renamed as (
+renamed as {{ inlined() }} (
 
     select
         -- ids
@@ -47,6 +47,12 @@ renamed as (
         _dlt_load_id
 
     from identified
+
+),
+
+repeated as (
+
+    {{ repeated_events('renamed') }}
 
 ),
 

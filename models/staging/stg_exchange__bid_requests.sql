@@ -8,13 +8,13 @@
 
 with
 
-identified as (
+identified as {{ inlined() }} (
 
     {{ copies_to_stage(source('exchange', 'bid_requests'), 'bid_requests') }}
 
 ),
 
-renamed as (
+renamed as {{ inlined() }} (
 
     select
         -- ids
@@ -48,6 +48,12 @@ renamed as (
         _dlt_load_id
 
     from identified
+
+),
+
+repeated as (
+
+    {{ repeated_events('renamed') }}
 
 ),
 

@@ -8,13 +8,13 @@
 
 with
 
-identified as (
+identified as {{ inlined() }} (
 
     {{ copies_to_stage(source('tracker', 'clicks'), 'clicks') }}
 
 ),
 
-renamed as (
+renamed as {{ inlined() }} (
 
     select
         -- ids
@@ -41,6 +41,12 @@ renamed as (
         _dlt_load_id
 
     from identified
+
+),
+
+repeated as (
+
+    {{ repeated_events('renamed') }}
 
 ),
 

@@ -8,13 +8,13 @@
 
 with
 
-identified as (
+identified as {{ inlined() }} (
 
     {{ copies_to_stage(source('tracker', 'conversions'), 'conversions') }}
 
 ),
 
-renamed as (
+renamed as {{ inlined() }} (
 
     select
         -- ids
@@ -44,6 +44,12 @@ renamed as (
         _dlt_load_id
 
     from identified
+
+),
+
+repeated as (
+
+    {{ repeated_events('renamed') }}
 
 ),
 
