@@ -417,7 +417,7 @@ def _run_dbt(warehouse: Warehouse, options: BuildOptions, as_json: bool) -> Outc
     }
     if not as_json:
         _show_build(report)
-        if not select:
+        if not options.select:
             show_new(funnel.unknown_fields(warehouse))
     return Outcome(report.ok, document)
 

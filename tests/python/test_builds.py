@@ -137,25 +137,6 @@ def test_a_second_build_waits_or_says_so(warehouse: Warehouse) -> None:
     assert "Built" in warehouse.adx("build", "--no-tests").stdout
 
 
-def test_rewritten_records_are_built_anew(warehouse: Warehouse) -> None:
-    """A back-fill changes records of earlier loads: the next build is one of everything."""
-    begun(warehouse, history(5)[:2])
-    warehouse.dbt("seed")
-    histories.run(warehouse, Build(full=True))
-    before = compare.read_marts(warehouse)
-    warehouse.execute("update raw.clicks set user_id = 'u1', website = 'news.example'")
-    warehouse.execute("create table raw.rewrites as select 'clicks' as stream, '1.5' as load_id")
-    raw_tables.finish(warehouse, ["1.5"])
-    assert "everything, as records" in warehouse.adx("build", "--no-tests").stdout
-    after = compare.read_marts(warehouse)
-    assert compare.marts_differences(after, before)
-    histories.run(warehouse, Build(full=True))
-    found = compare.marts_differences(after, compare.read_marts(warehouse))
-    assert not found, "\n".join(found)
-    histories.run(warehouse, Build())
-    assert "nothing new" in warehouse.adx("build", "--no-tests").stdout
-
-
 @contextmanager
 def busy(warehouse: Warehouse) -> Iterator[None]:
     """Hold what a build holds while it runs, from a process that is surely not done yet."""

@@ -64,6 +64,7 @@ COLUMNS: dict[str, list[str]] = {
         "replayed_records": "stream file position line raw_text reason rejected_load_id load_id "
         "replayed_at",
         "unknown_fields": "stream field file records load_id loaded_at",
+        "rewrites": "stream records load_id loaded_at",
     }.items()
 }
 DEFAULTS = {"currency": "USD", "pricing_model": "auction"}
