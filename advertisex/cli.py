@@ -20,6 +20,7 @@ from advertisex import console, funnel, progress
 from advertisex.command import command, escaped, options
 from advertisex.commands.backfill import backfill, show_new, show_unknown
 from advertisex.commands.rejects import rejects
+from advertisex.plan import check_loaded, one_at_a_time, plan_build
 from ingestion.errors import UserError
 from ingestion.warehouse import PROJECT, Warehouse
 
@@ -96,10 +97,21 @@ def load(
 @main.command()
 @click.option("--full-refresh", is_flag=True, help="Build everything anew.")
 @click.option("--select", multiple=True, help="Only these models, in dbt's own syntax.")
+@click.option("--no-tests", is_flag=True, help="Do not test what was built.")
 @command
-def build(warehouse: Warehouse, full_refresh: bool, select: tuple[str, ...], as_json: bool) -> bool:
-    """Build the funnel with dbt: seeds, models and their tests."""
-    return _said(_build(warehouse, select, full_refresh, as_json), as_json)
+def build(
+    warehouse: Warehouse,
+    full_refresh: bool,
+    select: tuple[str, ...],
+    no_tests: bool,
+    as_json: bool,
+) -> bool:
+    """Build the funnel with dbt: seeds, models and their tests.
+
+    Takes in what was loaded since the last build; with nothing new it ends at once.
+    """
+    options = BuildOptions(select, full_refresh, not no_tests)
+    return _said(_build(warehouse, options, as_json), as_json)
 
 
 @main.command()
@@ -115,7 +127,7 @@ def run(
 ) -> bool:
     """Load, build, and show the funnel."""
     loaded = _load(warehouse, paths, stream, contract, _share(max_rejects), as_json)
-    built = _build(warehouse, (), False, as_json)
+    built = _build(warehouse, BuildOptions(), as_json)
     if built.ok and not as_json:
         _show_funnel(warehouse)
     return _said(_both(loaded, built), as_json)
@@ -139,7 +151,7 @@ def demo(warehouse: Warehouse, events: int, days: int, seed: int, as_json: bool)
     _heading("2. Load:", "files → raw, each record accepted or rejected", quiet=as_json)
     loaded = _load(own, (str(folder / "landing"),), None, None, None, as_json)
     _heading("3. Build and test:", "raw → staging → marts, with dbt", quiet=as_json)
-    built = _build(own, (), False, as_json)
+    built = _build(own, BuildOptions(), as_json)
     if not as_json:
         if built.ok:
             _heading("4. Look:", "the funnel by campaign", quiet=False)
@@ -152,8 +164,6 @@ def demo(warehouse: Warehouse, events: int, days: int, seed: int, as_json: bool)
 @command
 def status(warehouse: Warehouse, as_json: bool) -> None:
     """Show what is loaded, how fresh it is, and what was rejected."""
-    from advertisex.dbt import check_loaded
-
     check_loaded(warehouse)
     totals, streams = funnel.totals(warehouse), funnel.streams(warehouse)
     rejected, unknown = funnel.rejects(warehouse), funnel.unknown_fields(warehouse)
@@ -351,9 +361,32 @@ def _reasons(rejected: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in rejected.items())
 
 
-def _build(
-    warehouse: Warehouse, select: tuple[str, ...], full_refresh: bool, as_json: bool
-) -> Outcome:
+@dataclass(frozen=True)
+class BuildOptions:
+    """Which models, whether anew, and whether with tests."""
+
+    select: tuple[str, ...] = ()
+    full_refresh: bool = False
+    tests: bool = True
+
+
+def _build(warehouse: Warehouse, options: BuildOptions, as_json: bool) -> Outcome:
+    check_loaded(warehouse)
+
+    def waiting() -> None:
+        console.err.print(f"Another build is writing to {warehouse}; waiting for it to end.")
+
+    with one_at_a_time(warehouse, waiting):
+        if not options.full_refresh and not options.select:
+            plan = plan_build(warehouse, tests=options.tests)
+            if not as_json:
+                console.out.print(f"To build: {plan}")
+            if plan.nothing_new:
+                return Outcome(True, {"ok": True, "seconds": 0.0, "nodes": []})
+        return _run_dbt(warehouse, options, as_json)
+
+
+def _run_dbt(warehouse: Warehouse, options: BuildOptions, as_json: bool) -> Outcome:
     from advertisex import dbt
 
     with _bar("steps", quiet=as_json) as step:
@@ -361,7 +394,13 @@ def _build(
         def show(name: str, status: str, done: int, total: int) -> None:
             step(name, done, total)
 
-        report = dbt.build(warehouse, select=select, full_refresh=full_refresh, progress=show)
+        report = dbt.build(
+            warehouse,
+            select=options.select,
+            full_refresh=options.full_refresh,
+            tests=options.tests,
+            progress=show,
+        )
     document = {
         "ok": report.ok,
         "seconds": round(report.seconds, 3),
@@ -378,7 +417,7 @@ def _build(
     }
     if not as_json:
         _show_build(report)
-        if not select:
+        if not options.select:
             show_new(funnel.unknown_fields(warehouse))
     return Outcome(report.ok, document)
 

@@ -98,11 +98,12 @@ def update(writer: Writer, table: str, changed: Sequence[str], mark: str) -> Non
 
 def discard(writer: Writer, file: str, load: Load) -> None:
     """Take back what this load wrote of a file."""
-    for table in raw.tables():
-        writer.execute(
-            f"delete from {RAW}.{table} where {raw.file_column(table)} = {literal(file)}"
-            f" and {raw.load_column(table)} = '{load.id}'"
-        )
+    for table, schema in raw.tables().items():
+        if raw.file_column(table) in schema.names:
+            writer.execute(
+                f"delete from {RAW}.{table} where {raw.file_column(table)} = {literal(file)}"
+                f" and {raw.load_column(table)} = '{load.id}'"
+            )
 
 
 class _DuckDB:
