@@ -1,6 +1,7 @@
 """How fast logs get into the raw schema, beside the ways to do it without this project.
 
     python benchmarks/ingest.py [--records 1000000] [--engine duckdb] [--format json] [--readme]
+    python benchmarks/ingest.py --small-files 10000
 
 For each engine and format, in one run on this machine, median of `--runs`:
 
@@ -12,7 +13,8 @@ For each engine and format, in one run on this machine, median of `--runs`:
 
 Each is a process of its own that loads one file into an empty warehouse; the time is that of the
 load, without imports and without making tables. Prints records a second, the ratio to the limit,
-and the peak memory of the process. `--readme` writes the table into README.md. PostgreSQL is the
+and the peak memory of the process. `--small-files` compares so many files of 100 records with one
+file of the same records. `--readme` writes the table into README.md. PostgreSQL is the
 server that PGHOST names, else one that is started for the purpose.
 """
 
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import os
 import re
@@ -310,7 +313,6 @@ def _dlt(engine: str) -> Any:
 
 def _dlt_dicts(path: Path, format_: str, engine: str, records: int) -> Iterator[int]:
     import csv
-    import itertools
 
     pipeline = _dlt(engine)
 
@@ -426,11 +428,15 @@ def main() -> None:
     parser.add_argument("--dicts", type=int, default=30_000, help="records for dlt with dicts")
     parser.add_argument("--folder", type=Path, help="for logs and warehouses")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--small-files", type=int, metavar="N", help="compare N files with one")
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.file:
         (way,), (format_,), (engine,) = arguments.way, arguments.format, arguments.engine
         run_way(way, arguments.file, format_, engine, arguments.records[0])
+        return
+    if arguments.small_files:
+        compare_small_files(arguments)
         return
     lines = [
         f"| engine | format | records | {' | '.join(WAYS[:3])} | limit"
@@ -463,6 +469,48 @@ def main() -> None:
             flags=re.DOTALL,
         )
         readme.write_text(text)
+
+
+def compare_small_files(arguments: Any) -> None:
+    """N files of 100 records and one file of the same, JSON and CSV, in turn into each engine."""
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = Path(name)
+        engines = arguments.engine or ENGINES
+        server = Server(folder) if "postgres" in engines else None
+        records = 100 * arguments.small_files
+        try:
+            for format_ in arguments.format or ("json", "csv"):
+                one = make_logs(folder, format_, records)
+                many = _split(one, folder / f"many {format_}", format_)
+                for engine in engines:
+                    seconds = {one: [], many: []}
+                    for _ in range(arguments.runs):
+                        for path, found in seconds.items():
+                            done = measure("adx", path, format_, engine, records, folder, server)
+                            found.append(done["seconds"])
+                    first, second = (statistics.median(found) for found in seconds.values())
+                    print(
+                        f"{engine}, {format_}: one file of {records:,} records {first:.1f} s,"
+                        f" {arguments.small_files:,} files {second:.1f} s: {second / first:.2f}"
+                        " times that",
+                        flush=True,
+                    )
+        finally:
+            if server is not None:
+                server.stop()
+
+
+def _split(path: Path, folder: Path, format_: str) -> Path:
+    """A folder with the file's lines, 100 a file."""
+    target = folder / FORMATS[format_]
+    target.mkdir(parents=True)
+    with path.open("rb") as file:
+        header = next(file) if format_ == "csv" else b""
+        number = 0
+        while lines := list(itertools.islice(file, 100)):
+            (target / f"{number:06}.{format_}").write_bytes(header + b"".join(lines))
+            number += 1
+    return folder
 
 
 def _compare(

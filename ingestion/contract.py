@@ -76,6 +76,10 @@ class Contract:
     identity: str | None
     reference: bool
 
+    def __hash__(self) -> int:
+        """Of the name alone: contracts are keys of many look-ups."""
+        return hash(self.stream)
+
 
 @dataclass(frozen=True)
 class Router:

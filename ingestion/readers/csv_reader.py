@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -103,25 +104,10 @@ class _CsvReader(TextReader):
                 return "no CSV header"
             self.more()
         raw = self.buffer if end is None else self.buffer[:end]
-        if not raw.strip():
-            return "no CSV header"
-        try:
-            text = raw.decode()
-        except UnicodeDecodeError:
-            return "not text"
-        if "\0" in text:
-            return "not text"
-        if end is None and raw.count(b'"') % 2:
-            return "an open quote in the header"
-        outside = re.sub(r'"[^"]*"', "", text)
-        counts = [outside.count(chr(separator)) for separator in SEPARATORS]
-        self.separator = SEPARATORS[counts.index(max(counts))]
-        line = raw.removesuffix(b"\n").removesuffix(b"\r") + b"\n"
-        found = _one_by_one(line, self.separator, ended=True)
-        if len(found.stray) or found.open_quote:
-            return "a stray quote in the header"
-        names = self.columns(line, found.fields, len(found.fields[0]), 1)
-        self.header = tuple(column[0].as_py() for column in names)
+        found = _header(raw, ended=end is not None)
+        if isinstance(found, str):
+            return found
+        self.separator, self.header = found
         self.drop(len(raw))
         return None
 
@@ -159,10 +145,9 @@ class _CsvReader(TextReader):
                 "position": pa.array(np.arange(len(starts), dtype=np.int64) + self.position + 1),
                 "line": pa.array(lines),
                 "fault": pa.nulls(len(starts), pa.string()),
+                **dict(zip(parsed.column_names, parsed.columns, strict=True)),
             }
         )
-        for index, column in enumerate(parsed.columns):
-            table = table.append_column(f"c{index}", column)
         self.position += len(starts)
         self.line += len(newlines)
         self.buffer = self.buffer[end:]
@@ -171,7 +156,8 @@ class _CsvReader(TextReader):
 
     def parse(self, text: bytes) -> pa.Table:
         names = [f"c{index}" for index in range(len(self.header))]
-        return csv.read_csv(
+        # The reader of streams, because the other one waits for a thread of its own.
+        reader = csv.open_csv(
             pa.BufferReader(text),
             csv.ReadOptions(column_names=names, block_size=len(text) + 1, use_threads=False),
             csv.ParseOptions(delimiter=chr(self.separator), newlines_in_values=True),
@@ -181,6 +167,7 @@ class _CsvReader(TextReader):
                 strings_can_be_null=True,
             ),
         )
+        return reader.read_all()
 
     def records(self) -> _Records:
         found = _at_once(self.buffer, self.separator, ended=self.ended)
@@ -240,32 +227,11 @@ class _CsvReader(TextReader):
         """The columns of the good records (None: all), with nulls where the others stand."""
         starts, ends = found.fields
         if good is None:
-            return self.columns(self.buffer, (starts, ends), width, len(found.starts))
+            return _columns(self.buffer, (starts, ends), width, len(found.starts))
         of_good = np.repeat(good, np.diff(found.first))
-        columns = self.columns(
-            self.buffer, (starts[of_good], ends[of_good]), width, int(good.sum())
-        )
+        columns = _columns(self.buffer, (starts[of_good], ends[of_good]), width, int(good.sum()))
         where = pa.array(np.cumsum(good) - 1, mask=~good)
         return [column.take(where) for column in columns]
-
-    def columns(
-        self, buffer: bytes, fields: tuple[Offsets, Offsets], width: int, count: int
-    ) -> list[pa.Array]:
-        """Fields, record after record, as one text array a column, without their quotes."""
-        starts, ends = fields
-        codes = np.frombuffer(buffer, np.uint8)
-        quoted = (ends > starts) & (codes[np.minimum(starts, len(codes) - 1)] == _QUOTE)
-        starts, ends = starts + quoted, ends - quoted
-        columns = []
-        for index in range(width):
-            mine = slice(index, None, width)
-            column = cut(buffer, starts[mine], ends[mine]).cast(pa.string())
-            if quoted[mine].any():
-                column = pc.if_else(
-                    pa.array(quoted[mine]), pc.replace_substring(column, '""', '"'), column
-                )
-            columns.append(column)
-        return columns
 
     def rest(self, fault: str, *, position: int) -> Batch:
         """Everything that is left as one record."""
@@ -274,6 +240,50 @@ class _CsvReader(TextReader):
             total += len(piece)
             kept += piece[: max(0, RAW_LIMIT - len(kept))]
         return fault_batch(kept, fault, position=position, line=self.line, total=total)
+
+
+@lru_cache(maxsize=256)
+def _header(raw: bytes, *, ended: bool) -> tuple[int, tuple[str, ...]] | str:
+    """The separator and the names of the columns in a first record, or why there are none."""
+    if not raw.strip():
+        return "no CSV header"
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return "not text"
+    if "\0" in text:
+        return "not text"
+    if not ended and raw.count(b'"') % 2:
+        return "an open quote in the header"
+    outside = re.sub(r'"[^"]*"', "", text)
+    counts = [outside.count(chr(separator)) for separator in SEPARATORS]
+    separator = SEPARATORS[counts.index(max(counts))]
+    line = raw.removesuffix(b"\n").removesuffix(b"\r") + b"\n"
+    found = _one_by_one(line, separator, ended=True)
+    if len(found.stray) or found.open_quote:
+        return "a stray quote in the header"
+    names = _columns(line, found.fields, len(found.fields[0]), 1)
+    return separator, tuple(column[0].as_py() for column in names)
+
+
+def _columns(
+    buffer: bytes, fields: tuple[Offsets, Offsets], width: int, count: int
+) -> list[pa.Array]:
+    """Fields, record after record, as one text array a column, without their quotes."""
+    starts, ends = fields
+    codes = np.frombuffer(buffer, np.uint8)
+    quoted = (ends > starts) & (codes[np.minimum(starts, len(codes) - 1)] == _QUOTE)
+    starts, ends = starts + quoted, ends - quoted
+    columns = []
+    for index in range(width):
+        mine = slice(index, None, width)
+        column = cut(buffer, starts[mine], ends[mine]).cast(pa.string())
+        if quoted[mine].any():
+            column = pc.if_else(
+                pa.array(quoted[mine]), pc.replace_substring(column, '""', '"'), column
+            )
+        columns.append(column)
+    return columns
 
 
 def _is_utf8(text: bytes) -> bool:

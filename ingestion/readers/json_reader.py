@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 
 from ingestion.readers.batch import (
@@ -274,8 +275,8 @@ def _mostly_json(lines: list[bytes]) -> bool:
     whole = 0
     for line in lines:
         try:
-            json.loads(line)
-        except (ValueError, RecursionError):
+            orjson.loads(line)
+        except ValueError:
             continue
         whole += b"\\" not in line and b"\0" not in line
         if 2 * whole >= len(lines):
