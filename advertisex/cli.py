@@ -21,6 +21,7 @@ from advertisex.command import command, escaped, options
 from ingestion.errors import UserError
 from ingestion.storage import Location, is_url
 from ingestion.warehouse import PROJECT, Warehouse
+from monitoring import record
 
 # dbt and dlt take seconds to import: only the commands that need them do.
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def load(
     as_json: bool,
 ) -> bool:
     """Load files, folders or glob patterns, local or as URLs, into the raw schema."""
-    loaded = _load(warehouse, paths, stream, contract, _share(max_rejects), as_json)
+    run_id = record.new_run()
+    loaded = _load(warehouse, run_id, paths, stream, contract, _share(max_rejects), as_json)
     return _said(loaded, as_json)
 
 
@@ -94,7 +96,8 @@ def load(
 @command
 def build(warehouse: Warehouse, full_refresh: bool, select: tuple[str, ...], as_json: bool) -> bool:
     """Build the funnel with dbt: seeds, models and their tests."""
-    return _said(_build(warehouse, select, full_refresh, as_json), as_json)
+    built = _build(warehouse, record.new_run(), select, full_refresh, as_json)
+    return _said(built, as_json)
 
 
 @main.command()
@@ -109,8 +112,9 @@ def run(
     as_json: bool,
 ) -> bool:
     """Load, build, and show the funnel."""
-    loaded = _load(warehouse, paths, stream, contract, _share(max_rejects), as_json)
-    built = _build(warehouse, (), False, as_json)
+    run_id = record.new_run()
+    loaded = _load(warehouse, run_id, paths, stream, contract, _share(max_rejects), as_json)
+    built = _build(warehouse, run_id, (), False, as_json)
     if built.ok and not as_json:
         _show_funnel(warehouse)
     return _said(_both(loaded, built), as_json)
@@ -132,9 +136,10 @@ def demo(warehouse: Warehouse, events: int, days: int, seed: int, as_json: bool)
     _heading("1. Generate:", f"{events:,} events of {days} days", quiet=as_json)
     _generate(folder / "landing", events, days, seed, quiet=as_json)
     _heading("2. Load:", "files → raw, each record accepted or rejected", quiet=as_json)
-    loaded = _load(own, (str(folder / "landing"),), None, None, None, as_json)
+    run_id = record.new_run()
+    loaded = _load(own, run_id, (str(folder / "landing"),), None, None, None, as_json)
     _heading("3. Build and test:", "raw → staging → marts, with dbt", quiet=as_json)
-    built = _build(own, (), False, as_json)
+    built = _build(own, run_id, (), False, as_json)
     if not as_json:
         if built.ok:
             _heading("4. Look:", "the funnel by campaign", quiet=False)
@@ -234,6 +239,7 @@ def _generate(out: Path, events: int, days: int, seed: int, *, quiet: bool) -> N
 
 def _load(
     warehouse: Warehouse,
+    run_id: str,
     paths: tuple[str, ...],
     stream: str | None,
     contract: str | None,
@@ -247,13 +253,23 @@ def _load(
         def progress(path: Location, done: int, total: int) -> None:
             step(path.name, done, total)
 
-        report = load_files(paths, warehouse, stream=stream, contract=contract, progress=progress)
-    failed = [file for file in report.files if file.status == "failed"]
-    too_many = (
-        max_rejects is not None
-        and report.read > 0
-        and report.rejected.total() > max_rejects * report.read
-    )
+        with record.step(warehouse, run_id, "load") as recorded:
+            report = load_files(
+                paths, warehouse, stream=stream, contract=contract, progress=progress
+            )
+            failed = [file for file in report.files if file.status == "failed"]
+            too_many = (
+                max_rejects is not None
+                and report.read > 0
+                and report.rejected.total() > max_rejects * report.read
+            )
+            recorded.load = report
+            if failed:
+                recorded.error = f"{failed[0].path}: {failed[0].message}"
+                if len(failed) > 1:
+                    recorded.error += f" (the first of {len(failed)} files that were not loaded)"
+            elif too_many:
+                recorded.error = f"{report.rejected.total()} of {report.read} records were rejected"
     if not as_json:
         _show_files(report.files)
         rate = f", {report.read / report.seconds:,.0f} records/s" if report.read else ""
@@ -343,7 +359,11 @@ def _reasons(rejected: Mapping[str, int]) -> str:
 
 
 def _build(
-    warehouse: Warehouse, select: tuple[str, ...], full_refresh: bool, as_json: bool
+    warehouse: Warehouse,
+    run_id: str,
+    select: tuple[str, ...],
+    full_refresh: bool,
+    as_json: bool,
 ) -> Outcome:
     from advertisex import dbt
 
@@ -352,7 +372,14 @@ def _build(
         def progress(name: str, status: str, done: int, total: int) -> None:
             step(name, done, total)
 
-        report = dbt.build(warehouse, select=select, full_refresh=full_refresh, progress=progress)
+        with record.step(warehouse, run_id, "build") as recorded:
+            report = dbt.build(
+                warehouse, select=select, full_refresh=full_refresh, progress=progress
+            )
+            recorded.build = report
+            if not report.ok:
+                broken = [node for node in report.nodes if node.failed]
+                recorded.error = f"{len(broken)} failed, {broken[0].name}: {broken[0].message}"
     document = {
         "ok": report.ok,
         "seconds": round(report.seconds, 3),
