@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import sys
@@ -18,7 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from advertisex import console, funnel
 from advertisex.command import command, escaped, options
-from ingestion.errors import UserError
+from advertisex.commands import alerts
+from ingestion.errors import UserError, WrongUsage
 from ingestion.storage import Location, is_url
 from ingestion.warehouse import PROJECT, Warehouse
 from monitoring import record
@@ -57,13 +59,25 @@ def main() -> None:
 @main.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @market
+@click.option("--fault", metavar="NAME", help="Quiet logs with this fault; `none` has none.")
+@click.option(
+    "--fault-day", type=click.DateTime(["%Y-%m-%d"]), help="The fault's day; else the last day."
+)
 @command
 def generate(
-    warehouse: Warehouse, out: Path, events: int, days: int, seed: int, as_json: bool
+    warehouse: Warehouse,
+    out: Path,
+    events: int,
+    days: int,
+    seed: int,
+    fault: str | None,
+    fault_day: dt.datetime | None,
+    as_json: bool,
 ) -> None:
     """Write made-up but realistic logs of every stream to OUT, and truth.json beside them."""
     began = time.perf_counter()
-    _generate(out, events, days, seed, quiet=as_json)
+    day = fault_day and fault_day.date()
+    _generate(out, events, days, seed, fault=fault, fault_day=day, quiet=as_json)
     if as_json:
         print((out / "truth.json").read_text())
     else:
@@ -111,13 +125,19 @@ def run(
     max_rejects: str | None,
     as_json: bool,
 ) -> bool:
-    """Load, build, and show the funnel."""
+    """Load, build, show the funnel, and tell what is amiss."""
     run_id = record.new_run()
-    loaded = _load(warehouse, run_id, paths, stream, contract, _share(max_rejects), as_json)
-    built = _build(warehouse, run_id, (), False, as_json)
+    try:
+        loaded = _load(warehouse, run_id, paths, stream, contract, _share(max_rejects), as_json)
+        built = _build(warehouse, run_id, (), False, as_json)
+    except Exception:
+        alerts.tell(warehouse, as_json=True)
+        raise
     if built.ok and not as_json:
         _show_funnel(warehouse)
-    return _said(_both(loaded, built), as_json)
+    both = _both(loaded, built)
+    told = alerts.tell(warehouse, as_json)
+    return _said(Outcome(both.ok, {**both.document, "alerts": told}), as_json)
 
 
 @main.command()
@@ -191,6 +211,9 @@ def docs(warehouse: Warehouse, out: Path, as_json: bool) -> None:
         console.out.print(f"Wrote {page}; open it in a browser, no server is needed.")
 
 
+main.add_command(alerts.alerts)
+
+
 # What the commands share -------------------------------------------------------------------------
 
 
@@ -227,12 +250,27 @@ def _share(text: str | None) -> float | None:
     return value
 
 
-def _generate(out: Path, events: int, days: int, seed: int, *, quiet: bool) -> None:
+def _generate(
+    out: Path,
+    events: int,
+    days: int,
+    seed: int,
+    *,
+    fault: str | None = None,
+    fault_day: dt.date | None = None,
+    quiet: bool,
+) -> None:
+    from advertisex.generator import FAULTS
     from advertisex.generator import generate as make
 
+    if fault is not None and fault not in FAULTS:
+        known = ", ".join(FAULTS)
+        raise WrongUsage(f"the fault {fault!r} is not known; use one of {known}")
     try:
         with _bar("files", quiet=quiet) as step:
-            make(out, events, days, seed, progress=step)
+            make(out, events, days, seed, fault=fault, fault_day=fault_day, progress=step)
+    except ValueError as error:
+        raise WrongUsage(str(error)) from None
     except OSError as error:
         raise UserError(f"cannot write to {error.filename or out}: {error.strerror}") from None
 

@@ -2,7 +2,7 @@
 
 A step is written as `running` before its work and ended after it, each in a short transaction of
 its own: the work holds DuckDB's file for itself. A step whose process is gone without having ended
-it has `died`, which the next command that records or judges finds out.
+it has `died`, which the next command that records or judges finds out (and takes for its end).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import psycopg2
 from ingestion import clock
 from ingestion.errors import UserError
 from ingestion.warehouse import Warehouse, rows
-from monitoring.tables import SCHEMA, insert, transaction
+from monitoring.tables import SCHEMA, insert, transaction, upsert
 
 if TYPE_CHECKING:
     from advertisex.dbt import BuildReport
@@ -140,14 +140,7 @@ def _write(connection: Any, found: Step, outcome: str, came_to: dict[str, object
         "process": _this_process(),
         **came_to,
     }
-    rows(
-        connection,
-        f"insert into {SCHEMA}.runs ({', '.join(values)})"
-        f" values ({', '.join('?' for _ in values)})"
-        " on conflict (run_id, command) do update set "
-        + ", ".join(f"{name} = excluded.{name}" for name in ("outcome", *came_to)),
-        list(values.values()),
-    )
+    upsert(connection, "runs", ("run_id", "command"), values)
 
 
 def _bury(warehouse: Warehouse, connection: Any) -> None:
@@ -165,10 +158,10 @@ def _bury(warehouse: Warehouse, connection: Any) -> None:
         if gone:
             rows(
                 connection,
-                f"update {SCHEMA}.runs set outcome = 'died',"
+                f"update {SCHEMA}.runs set outcome = 'died', ended_at = ?,"
                 " error = 'its process ended without a word: killed, or out of memory'"
                 " where run_id = ? and command = ?",
-                [run_id, command],
+                [clock.now(), run_id, command],
             )
 
 

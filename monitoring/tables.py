@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ingestion.errors import UserError
@@ -24,6 +24,19 @@ _TABLES = {
         model text, status text not null, severity text, failures bigint, message text,
         seconds double precision, relation text, ended_at timestamp not null, query text,
         primary key (run_id, node_id)
+    """,
+    "evaluations": "evaluated_at timestamp not null, judged_until date",
+    "alerts": """
+        key text primary key, kind text not null, severity text not null, subject text not null,
+        since timestamp not null, first_seen timestamp not null, last_seen timestamp not null,
+        resolved_at timestamp, silenced_until timestamp, told_at timestamp, summary text not null,
+        body text not null
+    """,
+    "deliveries": """
+        id text primary key, key text not null, event text not null, channel text not null,
+        title text not null, message text not null, created_at timestamp not null,
+        attempts integer not null, next_try_at timestamp not null, delivered_at timestamp,
+        error text
     """,
 }
 _PATIENCE = 3.0  # seconds for a DuckDB file that another process has open
@@ -66,6 +79,19 @@ def _ensure(warehouse: Warehouse, connection: Any) -> None:
         rows(connection, f"create schema if not exists {SCHEMA}")
     for table in sorted(missing):
         rows(connection, f"create table if not exists {SCHEMA}.{table} ({_TABLES[table]})")
+
+
+def upsert(connection: Any, table: str, keys: Sequence[str], values: Mapping[str, object]) -> None:
+    """Write a row: new, or over the one with these keys."""
+    others = [name for name in values if name not in keys]
+    rows(
+        connection,
+        f"insert into {SCHEMA}.{table} ({', '.join(values)})"
+        f" values ({', '.join('?' for _ in values)})"
+        f" on conflict ({', '.join(keys)}) do update set "
+        + ", ".join(f"{name} = excluded.{name}" for name in others),
+        list(values.values()),
+    )
 
 
 def has_tables(warehouse: Warehouse, *wanted: str, schema: str = SCHEMA) -> bool:
