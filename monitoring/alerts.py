@@ -33,7 +33,8 @@ _LAST_RETRY = dt.timedelta(hours=6)
 
 @dataclass(frozen=True)
 class Told:
-    """What an evaluation came to; `failures` are channels with what they said."""
+    """What an evaluation came to; `failures` are channels with what they said,
+    `problems` kinds that could not be judged with the reason."""
 
     fired: tuple[Alert, ...]
     resolved: tuple[Alert, ...]
@@ -42,6 +43,7 @@ class Told:
     channels: tuple[str, ...]
     delivered: int
     failures: Mapping[str, str]
+    problems: Mapping[str, str]
 
 
 def evaluate(warehouse: Warehouse) -> Told:
@@ -63,6 +65,7 @@ def evaluate(warehouse: Warehouse) -> Told:
         tuple(rules.urls),
         delivered,
         failures,
+        judgement.problems,
     )
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import duckdb
+import psycopg2
 
 from monitoring.judges import campaigns, records, steps, streams
 from monitoring.rules import Rules
@@ -16,13 +19,15 @@ from monitoring.view import Finding, View
 class Judgement:
     """All findings by key; those that another one explains, and by which.
 
-    What is not among `kinds` could not be judged: the data for it are not there.
+    What is not among `kinds` could not be judged: the data for it are not there, or are not what
+    they must be, which `problems` says.
     """
 
     findings: Mapping[str, Finding]
     explained: Mapping[str, str]
     kinds: frozenset[str]
     judged_until: dt.date | None
+    problems: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -59,16 +64,27 @@ def judge(view: View) -> Judgement:
     """Every finding that the warehouse holds now."""
     findings: dict[str, Finding] = {}
     kinds: set[str] = set()
+    problems: dict[str, str] = {}
     for each in _JUDGES:
         if not view.has(*each.tables) or (each.by_day and not view.days):
             continue
+        try:
+            found = {finding.key: finding for finding in each.find(view)}
+        except (duckdb.Error, psycopg2.Error) as error:
+            problems[", ".join(each.kinds)] = str(error).strip().splitlines()[0]
+            continue
         kinds.update(each.kinds)
-        findings |= {finding.key: finding for finding in each.find(view)}
+        findings |= found
+    explained = _explained(findings, view.rules)
+    for key, cause in explained.items():
+        follows = f"and so: {findings[key].summary}"
+        findings[cause] = replace(findings[cause], details=(*findings[cause].details, follows))
     return Judgement(
         findings,
-        _explained(findings, view.rules),
+        explained,
         frozenset(kinds),
         view.day if view.days else None,
+        problems,
     )
 
 
@@ -80,5 +96,5 @@ def _explained(findings: Mapping[str, Finding], rules: Rules) -> dict[str, str]:
         for finding in findings.values()
         if finding.kind in rules.rules[cause.kind].explains
         and finding.key != cause.key
-        and cause.campaign in (None, finding.campaign)
+        and (cause.campaign is None or finding.campaign in (None, cause.campaign))
     }

@@ -91,6 +91,8 @@ class View:
 def look(warehouse: Warehouse, rules: Rules) -> Iterator[View]:
     """A view of the warehouse as it is now."""
     with warehouse.connect(read_only=True) as connection:
+        if warehouse.path is None:
+            connection.autocommit = True  # a query that fails leaves the others alone
         before = rows(
             connection,
             f"select max(evaluated_at), max(judged_until) from {SCHEMA}.evaluations",

@@ -98,6 +98,8 @@ def say(told: Told) -> None:
             "No channel is configured, so they are only shown and kept: set one of the variables"
             " in monitoring/alerts.yml, e.g. ADX_SLACK_URL"
         )
+    for kinds, problem in told.problems.items():
+        console.err.print(f"[yellow]Not judged:[/] {kinds}: {escaped(problem)}")
     for channel, problem in told.failures.items():
         console.err.print(
             f"[yellow]Not delivered to {channel}:[/] {escaped(problem)};"
@@ -115,6 +117,7 @@ def document(told: Told) -> dict[str, Any]:
         "channels": list(told.channels),
         "delivered": told.delivered,
         "failures": dict(told.failures),
+        "problems": dict(told.problems),
     }
 
 
