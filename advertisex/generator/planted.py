@@ -31,7 +31,7 @@ FAULTS: Mapping[str, str] = {
     "campaign_stops": "nothing of one campaign from a day on",
     "null_user_agents": "no user agent on 30 % of a day's impressions",
     "new_field": "a field that no impression had before, from a day on",
-    "changed_type": "prices of impressions as text with a comma, from a day on",
+    "changed_type": "prices of impressions as text with a comma, on a day",
     "rejects": "5 % of a day's impressions are rejected",
     "unknown_currency": "a day's amounts in a currency that has no rate",
     "small_budget": "a campaign's budget cut to a cent, as of a day",

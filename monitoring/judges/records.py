@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from ingestion.contract import Contract, event_streams
@@ -16,55 +17,92 @@ _SHOWN_CAMPAIGNS = 20
 
 
 def rejects(view: View) -> Iterator[Finding]:
-    """Loads since the last evaluation, or the latest, with many more rejects than those before."""
-    loads: dict[str, list[dict[str, Any]]] = {}
+    """Loads since the last evaluation, or the latest, with many more rejects than before them.
+
+    A load is judged as a whole, and if that is well by its files: one bad day in a month's load.
+    """
+    loads: dict[str, dict[str, list[_File]]] = {}
     for row in view.query(
         """
-        select stream, load_id, max(loaded_at) as at, sum(records_read) as read,
-            sum(rejected) as rejected
-        from raw.loaded_files group by stream, load_id order by stream, max(loaded_at)
+        select stream, load_id, file, records_read as read, rejected, loaded_at
+        from raw.loaded_files order by loaded_at, load_id
         """
     ):
-        loads.setdefault(row["stream"], []).append(row)
-    for stream, each in loads.items():
-        judged = [number for number, load in enumerate(each) if view.is_new(load["at"])]
+        loads.setdefault(row.pop("stream"), {}).setdefault(row["load_id"], []).append(_File(**row))
+    for stream, of_stream in loads.items():
+        each = list(of_stream.values())
+        judged = [place for place, files in enumerate(each) if view.is_new(files[0].loaded_at)]
         for place in reversed(judged or [len(each) - 1]):
-            before, load = each[max(0, place - _LOADS) : place], each[place]
-            finding = _jump(view, stream, load, before)
+            before = [file for load in each[max(0, place - _LOADS) : place] for file in load]
+            finding = _jump(view, stream, each[place], before)
             if finding is not None:
                 yield finding
                 break
 
 
-def _jump(
-    view: View, stream: str, load: dict[str, Any], before: list[dict[str, Any]]
-) -> Finding | None:
-    limit = view.rule("rejects_jump").thresholds
-    rejected, read = int(load["rejected"]), int(load["read"])
-    earlier = sum(int(row["read"]) for row in before)
-    usual = sum(int(row["rejected"]) for row in before) / earlier if earlier else None
-    share = rejected / max(1, read)
-    if rejected < limit["at_least"] or share < limit["share"]:
+@dataclass(frozen=True)
+class _File:
+    file: str
+    load_id: str
+    read: int
+    rejected: int
+    loaded_at: dt.datetime
+
+
+def _jump(view: View, stream: str, load: list[_File], before: list[_File]) -> Finding | None:
+    bad = [file for file in load if _is_bad(view, [file], [])]
+    others = [file for file in load if file not in bad]
+    if _is_bad(view, load, before):
+        bad, others = load, []
+    elif not bad or not _is_bad(view, bad, before + others):
         return None
-    if usual is not None and share < limit["times"] * usual:
-        return None
-    of_load = f"""
-        from raw.rejected_records
-        where _dlt_load_id = {quoted(load["load_id"])} and file in (
-            select file from raw.loaded_files
-            where load_id = {quoted(load["load_id"])} and stream = {quoted(stream)}
-        )
-    """
+    load_id, files = quoted(load[0].load_id), ", ".join(quoted(file.file) for file in bad)
+    of_files = f"from raw.rejected_records where _dlt_load_id = {load_id} and file in ({files})"
     reasons = view.query(
-        f"select reason, count(*) as records {of_load}"
+        f"select reason, count(*) as records {of_files}"
         " group by reason order by count(*) desc, reason"
     )
-    trace = (
-        f"select file, position, line, reason, detail, raw_text {of_load} order by file, position"
+    return _rejected(view, stream, bad, before + others, of_files, reasons)
+
+
+def _is_bad(view: View, files: list[_File], before: list[_File]) -> bool:
+    limit = view.rule("rejects_jump").thresholds
+    share, usual = _share(files) or 0.0, _share(before) or 0.0
+    rejected = sum(file.rejected for file in files)
+    return (
+        rejected >= limit["at_least"]
+        and share >= limit["share"]
+        and share >= limit["times"] * usual
     )
-    compared = "" if usual is None else f", usually {percent(usual)}"
-    counted = f"{rejected:,} of {read:,} records, {percent(share)}{compared}"
-    details = tuple(f"{row['records']:,} {row['reason']}" for row in reasons[:_SHOWN_REASONS])
+
+
+def _share(files: list[_File]) -> float | None:
+    """The rejected share of the files' records, None of no records."""
+    read = sum(file.read for file in files)
+    return sum(file.rejected for file in files) / read if read else None
+
+
+def _rejected(
+    view: View,
+    stream: str,
+    files: list[_File],
+    before: list[_File],
+    of_files: str,
+    reasons: list[dict[str, Any]],
+) -> Finding:
+    rejected, read = (sum(getattr(file, name) for file in files) for name in ("rejected", "read"))
+    usual = _share(before)
+    counted = f"{rejected:,} of {read:,} records, {percent(rejected / read)}"
+    if usual is not None:
+        counted += f" (usually {percent(usual)})"
+    details = (
+        *(f"{row['records']:,} {row['reason']}" for row in reasons[:_SHOWN_REASONS]),
+        f"in {files[0].file}" + (f" and {len(files) - 1} other files" if len(files) > 1 else ""),
+    )
+    since = files[0].loaded_at
+    trace = (
+        f"select file, position, line, reason, detail, raw_text {of_files} order by file, position"
+    )
     top = reasons[0]
     one_reason = top["records"] >= view.limit("column_type_changed", "one_reason") * rejected
     if one_reason and top["reason"].startswith("bad_type:"):
@@ -72,7 +110,7 @@ def _jump(
         return Finding(
             "column_type_changed",
             f"{stream}.{field}",
-            load["at"],
+            since,
             f"{field} of {stream} can no longer be read as its type: {counted} were rejected",
             trace,
             details,
@@ -81,7 +119,7 @@ def _jump(
     return Finding(
         "rejects_jump",
         stream,
-        load["at"],
+        since,
         f"many records of {stream} were rejected: {counted}",
         trace,
         details,
