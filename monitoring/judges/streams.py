@@ -116,48 +116,53 @@ def unmatched_clicks(view: View) -> Iterator[Finding]:
 
 
 def late(view: View) -> Iterator[Finding]:
-    """Many late events (semantics section 8) in loads that follow the clock.
+    """Many more late events (semantics section 8) than usual, in loads that follow the clock.
 
-    A history that is loaded at once is late as a whole, which nobody needs to be told: a day of
-    loads counts when its newest event is of that day or the one before, and is not the first.
+    A history that is loaded at once is late as a whole, which nobody needs to be told; and in logs
+    that come each morning the hours before the last are late every day. So a day of loads counts
+    when its newest event is of that day or the one before, and it is compared with such days.
     """
     limit = view.rule("late_data").thresholds
     for stream in _STREAMS:
         if not view.has(f"raw.{stream}"):
             continue
-        since = view.evaluated_at.date() if view.evaluated_at else None
         days = view.query(
             f"""
-            select quality.date, quality.accepted, quality.late_events,
-                (
-                    select max(events."timestamp") from raw.{stream} as events
-                    where cast(events._loaded_at as date) = quality.date
-                ) as newest
+            with loads as (
+                select cast(_loaded_at as date) as date, max("timestamp") as newest
+                from raw.{stream} group by cast(_loaded_at as date)
+            )
+            select quality.date, quality.accepted, quality.late_events, loads.newest
             from marts.fct_data_quality_daily as quality
+            inner join loads on quality.date = loads.date
             where quality.stream = '{stream}'
-            order by quality.date desc limit 2
+            order by quality.date desc limit {WINDOW + 1}
             """
         )
-        if len(days) < 2 or (since is not None and days[0]["date"] < since):
+        live = [day for day in days if (day["date"] - day["newest"].date()).days <= 1]
+        last, before = days[0] if days else None, live[1:]
+        if last is None or last not in live or len(before) < limit["days"]:
             continue
-        last = days[0]
-        if last["newest"] is None or (last["date"] - last["newest"].date()).days > 1:
-            continue
-        share = last["late_events"] / max(1, last["accepted"])
-        if last["late_events"] < limit["at_least"] or share < limit["share"]:
+        share = last["late_events"] / last["accepted"]
+        usual = sum(day["late_events"] for day in before) / sum(day["accepted"] for day in before)
+        if (
+            last["late_events"] < limit["at_least"]
+            or share < limit["share"]
+            or share < limit["times"] * usual
+        ):
             continue
         yield Finding(
             "late_data",
             stream,
             last["date"],
             f"{percent(share)} of the events of {stream} that were loaded on {last['date']}"
-            " are late",
+            f" are late, usually {percent(usual)}",
             f"""
             select cast("timestamp" as date) as date, _file, count(*) as events from raw.{stream}
             where cast(_loaded_at as date) = date '{last["date"]}'
             group by cast("timestamp" as date), _file order by date, _file
             """,
-            (f"{last['late_events']:,} of {last['accepted']:,} events",),
+            (f"{last['late_events']:,} of {last['accepted']:,} records",),
             _campaigns(view, stream),
             stream=stream,
         )

@@ -203,3 +203,31 @@ def test_a_model_and_a_test_that_fail(history: Warehouse, hook: Webhook, tmp_pat
     assert [alert["key"] for alert in told["fired"]] == ["model_failed/stg_tracker__clicks"]
     assert f"test_failed/{name}" in [alert["key"] for alert in told["resolved"]]
     assert hook.titles[0] == "AdvertiseX, critical: model failed: stg_tracker__clicks"
+
+
+def test_a_feed_that_falls_behind(make_warehouse: MakeWarehouse, tmp_path: Path) -> None:
+    """Section 8, late events: every morning those of the night before last, one day far more."""
+    warehouse = make_warehouse("duckdb")
+    start = dt.datetime(2024, 6, 9)
+    for number in range(5):
+        late = 20 if number < 4 else 180
+        hours = [3] * late + [12] * (300 - late)
+        times = [
+            start + dt.timedelta(number, seconds=place, hours=hour)
+            for place, hour in enumerate(hours)
+        ]
+        rows = [f"{time.isoformat()},u{place},k1" for place, time in enumerate(times)]
+        file = tmp_path / f"{number}.csv"
+        file.write_text("\n".join(["timestamp,user_id,ad_campaign_id", *rows]))
+        now = (start + dt.timedelta(number + 1, hours=6)).isoformat()
+        warehouse = dataclasses.replace(warehouse, env={**warehouse.env, "ADX_NOW": now})
+        warehouse.adx_here("load", "--stream", "clicks", str(file))
+        if number >= 3:
+            warehouse.adx_here("build")
+            told = json.loads(warehouse.adx_here("alerts", "--json").stdout)
+            found = [alert["summary"] for alert in told["open"] if alert["kind"] == "late_data"]
+            if number == 3:
+                assert found == []
+    assert found == [
+        "60.0 % of the events of clicks that were loaded on 2024-06-14 are late, usually 6.7 %"
+    ]
