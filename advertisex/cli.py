@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from advertisex import console, funnel
 from advertisex.command import command, escaped, options
 from advertisex.commands import alerts
+from advertisex.commands.watch import watch
 from ingestion.errors import UserError, WrongUsage
 from ingestion.storage import Location, is_url
 from ingestion.warehouse import PROJECT, Warehouse
@@ -212,6 +213,7 @@ def docs(warehouse: Warehouse, out: Path, as_json: bool) -> None:
 
 
 main.add_command(alerts.alerts)
+main.add_command(watch)
 
 
 # What the commands share -------------------------------------------------------------------------
