@@ -161,6 +161,11 @@ class Prometheus:
 
     url: str
 
+    def is_ready(self) -> bool:
+        with contextlib.suppress(OSError):
+            return "Ready" in get(f"{self.url}/-/ready")
+        return False
+
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The samples of an instant query."""
         answer = json.loads(get(f"{self.url}/api/v1/query?{urlencode({'query': expression})}"))
@@ -197,7 +202,9 @@ def prometheus(
         "rules.alert.resend-delay": "1s",
     }
     with running(_command(command, options), port, folder / "prometheus.log"):
-        yield Prometheus(f"http://127.0.0.1:{port}")
+        server = Prometheus(f"http://127.0.0.1:{port}")
+        until("Prometheus", server.is_ready)
+        yield server
 
 
 def _command(program: str, options: Mapping[str, object]) -> list[str]:
