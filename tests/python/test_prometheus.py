@@ -1,22 +1,15 @@
-"""Rules, routes and the dashboard, in a real Prometheus and a real Alertmanager."""
+"""Rules and routes, in a real Prometheus and a real Alertmanager."""
 
 from __future__ import annotations
 
-import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from conftest import MakeWarehouse
-from monitoring.grafana import dashboard
 from support.prometheus import (
     SHIPPED,
-    Prometheus,
     alertmanager,
     program,
     prometheus,
@@ -24,7 +17,6 @@ from support.prometheus import (
     watching,
     webhook,
 )
-from support.warehouses import Warehouse
 from test_metrics import clicks
 
 
@@ -91,77 +83,3 @@ def test_an_alert_is_fired_and_resolved(
         warehouse.adx("load", str(clicks(landing, "b", 3)))
         until("its end", lambda: told.of("AdvertiseXStreamStopped", "resolved"))
         assert "AdvertiseXStreamStopped" not in server.alerts()
-
-
-# The dashboard -----------------------------------------------------------------------------------
-
-
-def test_the_dashboard_is_as_generated() -> None:
-    """`python -m monitoring.grafana.dashboard` writes it; the SDK's own model reads it back."""
-    committed = dashboard.JSON.read_text(encoding="utf-8")
-    assert committed == dashboard.text()
-    document = json.loads(committed)
-    again = json.dumps(Dashboard.from_json(document), cls=JSONEncoder, sort_keys=True)
-    assert json.loads(again) == document
-
-
-def panels() -> list[dict[str, Any]]:
-    document = json.loads(dashboard.JSON.read_text(encoding="utf-8"))
-    return [panel for panel in document["panels"] if panel["type"] != "row"]
-
-
-QUERIES = [
-    pytest.param(target["expr"], id=f"{panel['title']}-{target['refId']}")
-    for panel in panels()
-    for target in panel["targets"]
-]
-
-
-def test_panels_lie_side_by_side() -> None:
-    """Each has a title and a description, and none lies over another."""
-    taken: set[tuple[int, int]] = set()
-    for panel in panels():
-        assert panel["title"] and panel["description"]
-        at = panel["gridPos"]
-        cells = {
-            (x, y)
-            for x in range(at["x"], at["x"] + at["w"])
-            for y in range(at["y"], at["y"] + at["h"])
-        }
-        assert not cells & taken, panel["title"]
-        assert at["x"] + at["w"] <= 24
-        taken |= cells
-    assert len(panels()) > 20
-
-
-@pytest.fixture(scope="module")
-def watched(
-    make_warehouse: MakeWarehouse, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Prometheus]:
-    """A Prometheus that has seen a warehouse loaded, built, and loaded and built again."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    program("prometheus")
-    warehouse = make_warehouse("duckdb")
-    generated = folder / "landing"
-    warehouse.adx("generate", str(generated), "--events", "2000", "--days", "16", "--seed", "3")
-    warehouse.adx("run", str(generated))
-    with (
-        watching(warehouse, "--interval", "0.2") as port,
-        prometheus(folder, port) as server,
-    ):
-        until("a scrape", lambda: server.query("advertisex_records_read_total > 0"))
-        again(warehouse, folder)
-        read = 'stream:advertisex_records_read:increase1h{stream="clicks"} > 0'
-        until("the second load", lambda: server.query(read))
-        yield server
-
-
-def again(warehouse: Warehouse, folder: Path) -> None:
-    warehouse.adx("run", str(clicks(folder / "more", "more", 20, "no time,u,c")))
-
-
-@pytest.mark.parametrize("query", QUERIES)
-def test_each_panel_has_data(watched: Prometheus, query: str) -> None:
-    found = watched.query(query)
-    assert found, query
-    assert all(sample["value"][1] not in ("NaN", "+Inf", "-Inf") for sample in found), found
