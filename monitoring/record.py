@@ -24,6 +24,7 @@ import psycopg2
 from ingestion import clock
 from ingestion.errors import UserError
 from ingestion.warehouse import Warehouse, rows
+from monitoring.logs import events
 from monitoring.tables import SCHEMA, insert, transaction, upsert
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def step(warehouse: Warehouse, run_id: str, command: Command) -> Iterator[Step]:
     What cannot be recorded is said in one line and never ends the step.
     """
     found = Step(run_id, command, clock.now())
-    with found._stack:
+    with found._stack, events.of_run(run_id):
+        events.log(command, status="started", warehouse=str(warehouse))
         begun = _attempt(lambda: _begin(warehouse, found))
         try:
             yield found
@@ -73,6 +75,7 @@ def step(warehouse: Warehouse, run_id: str, command: Command) -> Iterator[Step]:
             raise
         finally:
             _attempt(lambda: _end(warehouse, found), said=not begun)
+            events.ended(found, (clock.now() - found.started_at).total_seconds())
 
 
 def bury(warehouse: Warehouse) -> None:
