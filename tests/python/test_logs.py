@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from logstash_pipeline_parser import Pipeline
 
 from conftest import MakeWarehouse
 from monitoring.logs.redaction import redacted, redacted_error
-from support.warehouses import Warehouse
+from support.prometheus import until
+from support.warehouses import ROOT, Warehouse
 from test_metrics import clicks
 
 USER = "user-7f3a9"
@@ -74,7 +79,7 @@ def test_what_fails_says_why(make_warehouse: MakeWarehouse, landing: Path, tmp_p
     assert "cannot reach 127.0.0.1:9" in ended["error"]
     assert SECRET not in log.read_text(encoding="utf-8")
     *_, ended = logged(warehouse, log, "load", str(landing), exit_code=1)
-    assert "no folder in it" in ended["error"]
+    assert "no logs in it" in ended["error"]
 
 
 def test_a_build_is_told_node_by_node(
@@ -198,3 +203,57 @@ def test_the_environment_s_secrets_are_not_logged(monkeypatch: pytest.MonkeyPatc
 def test_what_helps_is_left(text: str) -> None:
     assert redacted_error(text) == text
     assert redacted(text) == text
+
+
+# Shippers ----------------------------------------------------------------------------------------
+
+SHIPPERS = {
+    "fluentd": ("-c", "fluentd.conf"),
+    "fluent-bit": ("-c", "fluent-bit.yaml"),
+    "logstash": ("-f", "logstash.conf"),
+    "vector": ("--config", "vector.yaml"),
+}
+CONFIGURATIONS = ROOT / "monitoring" / "logs"
+
+
+@pytest.mark.parametrize("shipper", SHIPPERS)
+def test_a_shipper_reads_the_log(
+    shipper: str, make_warehouse: MakeWarehouse, landing: Path, tmp_path: Path
+) -> None:
+    """Each event comes out of the real program as it stands in the log."""
+    program = shutil.which(shipper)
+    if program is None:
+        pytest.skip(f"{shipper} is not installed (no package of Debian, PyPI or npm has it)")
+    log = tmp_path / "adx.jsonl"
+    events = logged(make_warehouse("duckdb"), log, "load", str(clicks(landing, "a", 3)))
+    option, name = SHIPPERS[shipper]
+    env = {**os.environ, "ADX_LOG_FILE": str(log), "VECTOR_DATA_DIR": str(tmp_path)}
+    out = tmp_path / "shipped"
+    with out.open("wb") as file:
+        process = subprocess.Popen(
+            [program, option, str(CONFIGURATIONS / name)],
+            env=env,
+            stdout=file,
+            stderr=subprocess.DEVNULL,
+        )
+    try:
+        shipped = until(shipper, lambda: events_in(out, len(events)), seconds=120)
+    finally:
+        process.terminate()
+        process.wait(30)
+    for event, found in zip(events, shipped, strict=True):
+        assert {name: found[name] for name in event} == event
+
+
+def events_in(out: Path, count: int) -> list[Any] | None:
+    lines = [line for line in out.read_text(encoding="utf-8").splitlines() if '"run_id"' in line]
+    return [json.loads(line) for line in lines] if len(lines) == count else None
+
+
+def test_configurations_can_be_read() -> None:
+    """By a parser of each syntax, where the program itself is not to be had."""
+    for name in ("fluent-bit.yaml", "vector.yaml"):
+        text = (CONFIGURATIONS / name).read_text(encoding="utf-8")
+        assert "${ADX_LOG_FILE}" in str(yaml.safe_load(text))
+    logstash = Pipeline((CONFIGURATIONS / "logstash.conf").read_text(encoding="utf-8"))
+    assert [section[0] for section in logstash.parse()] == ["input", "filter", "output"]
