@@ -19,6 +19,7 @@ from ingestion.errors import UserError, WrongUsage
 from ingestion.warehouse import Warehouse, rows
 from monitoring import channels, findings, message, state
 from monitoring.findings import Judgement
+from monitoring.logs import events
 from monitoring.message import Event
 from monitoring.record import bury
 from monitoring.rules import Rules, read_rules
@@ -57,7 +58,7 @@ def evaluate(warehouse: Warehouse) -> Told:
         now = view.now
     fired, resolved = _keep(warehouse, rules, judgement, now)
     delivered, failures = _deliver(warehouse, rules)
-    return Told(
+    told = Told(
         fired,
         resolved,
         tuple(open_alerts(warehouse).values()),
@@ -67,6 +68,8 @@ def evaluate(warehouse: Warehouse) -> Told:
         failures,
         judgement.problems,
     )
+    events.judged(told)
+    return told
 
 
 def open_alerts(warehouse: Warehouse) -> dict[str, Alert]:

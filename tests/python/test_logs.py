@@ -105,6 +105,19 @@ def test_a_build_is_told_node_by_node(
     assert USER not in log.read_text(encoding="utf-8")
 
 
+def test_alerts_are_told(make_warehouse: MakeWarehouse, landing: Path, tmp_path: Path) -> None:
+    """One that is new, and one that is over."""
+    warehouse, log = make_warehouse("duckdb"), tmp_path / "adx.jsonl"
+    logged(warehouse, log, "load", str(landing), exit_code=1)
+    events = logged(warehouse, log, "alerts")
+    (fired,) = [event for event in events if event["event"] == "alert"]
+    assert (fired["status"], fired["kind"], fired["level"]) == ("fired", "load_failed", "error")
+    assert fired["summary"] and fired["since"].endswith("Z")
+    warehouse.adx("load", str(clicks(landing, "a", 3)))
+    (over,) = [event for event in logged(warehouse, log, "alerts") if event["event"] == "alert"]
+    assert (over["status"], over["key"]) == ("resolved", fired["key"])
+
+
 def test_a_log_that_cannot_be_written_is_said(
     make_warehouse: MakeWarehouse, landing: Path, tmp_path: Path
 ) -> None:
@@ -223,7 +236,7 @@ def test_a_shipper_reads_the_log(
     """Each event comes out of the real program as it stands in the log."""
     program = shutil.which(shipper)
     if program is None:
-        pytest.skip(f"{shipper} is not installed (no package of Debian, PyPI or npm has it)")
+        pytest.skip(f"{shipper} is not installed; its own packages have it")
     log = tmp_path / "adx.jsonl"
     events = logged(make_warehouse("duckdb"), log, "load", str(clicks(landing, "a", 3)))
     option, name = SHIPPERS[shipper]

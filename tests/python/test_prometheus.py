@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
+from advertisex import cli
 from conftest import MakeWarehouse
 from support.prometheus import (
     SHIPPED,
@@ -17,6 +20,7 @@ from support.prometheus import (
     watching,
     webhook,
 )
+from support.warehouses import ROOT
 from test_metrics import clicks
 
 
@@ -34,6 +38,28 @@ def test_configuration_is_valid() -> None:
 
 def test_rules_fire_when_they_should() -> None:
     succeeds(program("promtool"), "test", "rules", str(SHIPPED / "tests.yml"))
+
+
+def test_every_alert_is_tested_and_documented() -> None:
+    """It has its row in the document, a test that it fires, and says what, since when, and what
+    to run: a command that there is."""
+    groups = yaml.safe_load((SHIPPED / "rules" / "alerting.yml").read_text(encoding="utf-8"))
+    alerts = {rule["alert"]: rule for group in groups["groups"] for rule in group["rules"]}
+    document = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(AdvertiseX\w+)` \|", document, re.M) == list(alerts)
+    tests = yaml.safe_load((SHIPPED / "tests.yml").read_text(encoding="utf-8"))["tests"]
+    fired = {
+        test["alertname"]
+        for each in tests
+        for test in each.get("alert_rule_test", [])
+        if test["exp_alerts"]
+    }
+    assert fired == set(alerts)
+    commands = {*cli.main.commands, "rejects"}
+    for name, alert in alerts.items():
+        assert set(alert["annotations"]) == {"summary", "since", "run"}, name
+        program, command = alert["annotations"]["run"].split()[:2]
+        assert program == "adx" and (command in commands or command.startswith("{{")), name
 
 
 @pytest.mark.parametrize(
