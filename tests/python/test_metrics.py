@@ -5,6 +5,7 @@ And what the Grafana dashboard asks of it is there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -21,14 +22,15 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from conftest import MakeWarehouse
-from ingestion.warehouse import Warehouse as Opened
+from ingestion.pipelines.files import load_files
+from ingestion.warehouse import from_environment
 from monitoring import measures
 from monitoring.exporter import Exporter
 from monitoring.grafana import dashboard
 from support import prometheus
 from support.prometheus import Prometheus, get, metrics, until, watching
 from support.servers import free_port, running
-from support.warehouses import ENGINES, ROOT, Warehouse
+from support.warehouses import ENGINES, ROOT, Warehouse, environment
 
 CLICKS = "timestamp,user_id,ad_campaign_id\n"
 DOCUMENT = ROOT / "docs" / "monitoring.md"
@@ -43,6 +45,13 @@ def clicks(folder: Path, name: str, good: int, *bad: str) -> Path:
     return path
 
 
+def load(warehouse: Warehouse, path: Path) -> None:
+    """What `adx load` does, without its start."""
+    with environment(warehouse.env):
+        (file,) = load_files([str(path)], from_environment()).files
+    assert file.status == "loaded"
+
+
 def shown(warehouse: Warehouse, *arguments: str, exit_code: int = 0) -> dict[str, float]:
     return metrics(warehouse.adx("watch", "--once", *arguments, exit_code=exit_code).stdout)
 
@@ -51,13 +60,38 @@ def shown(warehouse: Warehouse, *arguments: str, exit_code: int = 0) -> dict[str
 def built(
     tmp_path_factory: pytest.TempPathFactory, make_warehouse: MakeWarehouse
 ) -> Mapping[str, Warehouse]:
-    """Generated logs, loaded and built on each engine."""
+    """Generated logs, loaded on each engine and built on one, whose tables the other has too."""
     out = tmp_path_factory.mktemp("generated") / "landing"
     found = {engine: make_warehouse(engine) for engine in ENGINES}
     found["duckdb"].adx("generate", str(out), "--events", "3000", "--days", "16", "--seed", "3")
-    for warehouse in found.values():
-        warehouse.adx("run", str(out))
+    found["duckdb"].adx("run", str(out))
+    found["postgres"].adx("load", str(out))
+    found["postgres"].execute("drop schema monitoring cascade")
+    copy(found["duckdb"], found["postgres"], "marts", "monitoring")
     return found
+
+
+def copy(source: Warehouse, target: Warehouse, *schemas: str) -> None:
+    """The tables of a DuckDB warehouse, in one on PostgreSQL."""
+    for schema in schemas:
+        target.execute(f"create schema {schema}")
+    columns = source.rows(
+        "select table_schema, table_name, column_name, data_type from information_schema.columns"
+        f" where table_schema in {schemas} order by ordinal_position"
+    )
+    tables: dict[str, list[str]] = {}
+    for row in columns:
+        type_ = {"DOUBLE": "double precision", "HUGEINT": "numeric"}.get(
+            row["data_type"], row["data_type"]
+        )
+        table = f"{row['table_schema']}.{row['table_name']}"
+        tables.setdefault(table, []).append(f'"{row["column_name"]}" {type_}')
+    for table, described in tables.items():
+        target.execute(f"create table {table} ({', '.join(described)})")
+        with contextlib.closing(source.connect()) as connection:
+            data = connection.execute(f"select * from {table}").to_arrow_table()
+        if data.num_rows:
+            target.append(table, data)
 
 
 @pytest.fixture(params=ENGINES)
@@ -257,8 +291,9 @@ def test_names_keep_the_conventions(full: Warehouse) -> None:
 def test_counters_do_not_fall(make_warehouse: MakeWarehouse, landing: Path) -> None:
     """Rejects that go, as when they are loaded after all, do not look like a new start."""
     warehouse = make_warehouse("duckdb")
-    warehouse.adx("load", str(clicks(landing, "a", 3, "no time,u,c", "worse,u,c")))
-    exporter = Exporter(Opened("duckdb", Path(warehouse.env["ADX_DUCKDB_PATH"])))
+    load(warehouse, clicks(landing, "a", 3, "no time,u,c", "worse,u,c"))
+    with environment(warehouse.env):
+        exporter = Exporter(from_environment())
 
     def rejected() -> float:
         assert exporter.refresh() is None
@@ -271,7 +306,7 @@ def test_counters_do_not_fall(make_warehouse: MakeWarehouse, landing: Path) -> N
     assert rejected() == 2
     warehouse.execute("delete from raw.rejected_records")
     assert rejected() == 2
-    warehouse.adx("load", str(clicks(landing, "b", 3, *["no time,u,c"] * 3)))
+    load(warehouse, clicks(landing, "b", 3, *["no time,u,c"] * 3))
     assert rejected() == 3
     warehouse.execute("delete from raw.loaded_files")
     warehouse.execute("delete from raw.rejected_records")
@@ -283,7 +318,7 @@ def test_a_warehouse_that_is_held_keeps_its_values(
 ) -> None:
     """A scrape is answered at once, says that the values are old, and goes on when it may."""
     warehouse = make_warehouse("duckdb")
-    warehouse.adx("load", str(clicks(landing, "a", 3)))
+    load(warehouse, clicks(landing, "a", 3))
     accepted = 'advertisex_records_accepted_total{stream="clicks"}'
     with watching(warehouse, "--interval", "0.1") as port:
 
@@ -307,7 +342,7 @@ def test_a_warehouse_that_is_held_keeps_its_values(
         finally:
             holder.close()
         until("the warehouse", lambda: scraped()["advertisex_warehouse_up"] == 1)
-        warehouse.adx("load", str(clicks(landing, "b", 4)))
+        load(warehouse, clicks(landing, "b", 4))
         until("the new records", lambda: scraped()[accepted] == 7)
 
 
@@ -318,7 +353,7 @@ def not_up(found: dict[str, float]) -> dict[str, float] | None:
 def test_looking_keeps_no_load_from_its_work(make_warehouse: MakeWarehouse, landing: Path) -> None:
     """A file that is read over and over again is there for a load, which waits a moment."""
     warehouse = make_warehouse("duckdb")
-    warehouse.adx("load", str(clicks(landing, "first", 1)))
+    load(warehouse, clicks(landing, "first", 1))
     script = (
         "import sys, time, pathlib\n"
         "from ingestion.warehouse import Warehouse\n"
@@ -333,7 +368,7 @@ def test_looking_keeps_no_load_from_its_work(make_warehouse: MakeWarehouse, land
     )
     try:
         for number in range(2):
-            warehouse.adx("load", str(clicks(landing, f"more{number}", 1)))
+            load(warehouse, clicks(landing, f"more{number}", 1))
     finally:
         stop.touch()
         assert looking.wait(20) == 0
@@ -498,7 +533,7 @@ def watched(
         prometheus.prometheus(folder, port) as server,
     ):
         until("a scrape", lambda: server.query("advertisex_records_read_total > 0"))
-        warehouse.adx("load", str(clicks(folder / "more", "more", 20, "no time,u,c")))
+        load(warehouse, clicks(folder / "more", "more", 20, "no time,u,c"))
         read = 'stream:advertisex_records_read:increase1h{stream="clicks"} > 0'
         until("the second load", lambda: server.query(read))
         yield server

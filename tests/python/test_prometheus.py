@@ -21,7 +21,7 @@ from support.prometheus import (
     webhook,
 )
 from support.warehouses import ROOT
-from test_metrics import clicks
+from test_metrics import clicks, load
 
 
 def succeeds(*command: str) -> None:
@@ -87,7 +87,7 @@ def test_an_alert_is_fired_and_resolved(
     """A stream that stopped is told, and so is its return: warehouse, exporter, Prometheus,
     Alertmanager and webhook, with the shipped rules and routes."""
     warehouse = make_warehouse("duckdb")
-    warehouse.adx("load", str(clicks(landing, "a", 3)))
+    load(warehouse, clicks(landing, "a", 3))
     two_days_ago = "_loaded_at = _loaded_at - interval '2 days'"
     warehouse.execute(f"update raw.clicks set {two_days_ago}")
     with (
@@ -106,6 +106,6 @@ def test_an_alert_is_fired_and_resolved(
         }
         assert alert["annotations"]["since"].startswith("for 2d 0h")
         assert told.of("AdvertiseXStreamStopped", "resolved") is None
-        warehouse.adx("load", str(clicks(landing, "b", 3)))
+        load(warehouse, clicks(landing, "b", 3))
         until("its end", lambda: told.of("AdvertiseXStreamStopped", "resolved"))
         assert "AdvertiseXStreamStopped" not in server.alerts()
