@@ -7,6 +7,7 @@ process holds the file, the last values stay.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import threading
@@ -44,6 +45,8 @@ from monitoring.measures import Family, Question
 
 JOB = "advertisex"
 _RECHECK = 600.0  # seconds after which even an unchanged warehouse is read
+_AT_A_TIME = 0.5  # seconds for which a DuckDB file is open, and one question more
+_PAUSE = 0.2  # seconds for others to get it
 _STATISTICS = """
 select relid, n_tup_ins, n_tup_upd, n_tup_del
 from pg_stat_user_tables
@@ -119,25 +122,46 @@ def _changes(warehouse: Warehouse) -> object:
 
 
 def _read(warehouse: Warehouse) -> Samples:
+    """Ask everything; a DuckDB file is let go in between for who waits for it."""
     found: Samples = defaultdict(dict)
+    questions: list[Question] | None = None
+    while questions is None or questions:
+        with _reading(warehouse) as connection:
+            until = time.monotonic() + _AT_A_TIME
+            if questions is None:
+                questions = _questions(connection)
+            while questions and (warehouse.path is None or time.monotonic() < until):
+                _ask(connection, questions.pop(), found)
+        if questions:
+            time.sleep(_PAUSE)
+    return dict(found)
+
+
+@contextlib.contextmanager
+def _reading(warehouse: Warehouse) -> Iterator[Any]:
     with warehouse.connect(read_only=True) as connection:
         if warehouse.path is None:
+            # A transaction a question: a build may want to replace a table that was asked before.
             connection.set_session(readonly=True, autocommit=True)
+            rows(connection, "set lock_timeout = '2s'")
             rows(connection, "set statement_timeout = '120s'")
         else:
             connection.execute("set threads = 1")
             connection.execute("set memory_limit = '256MB'")
-        columns = rows(
-            connection,
-            "select table_schema, table_name, column_name from information_schema.columns"
-            " where table_schema in ('raw', 'marts', 'monitoring')"
-            " and table_catalog = current_database()",
-        )
-        tables = {f"{schema}.{table}" for schema, table, _ in columns}
-        for question in (*measures.QUESTIONS, *_watermarks(columns)):
-            if tables.issuperset(question.needs):
-                _ask(connection, question, found)
-    return dict(found)
+        yield connection
+
+
+def _questions(connection: Any) -> list[Question]:
+    """Those whose tables are there."""
+    columns = rows(
+        connection,
+        "select table_schema, table_name, column_name from information_schema.columns"
+        " where table_schema in ('raw', 'marts', 'monitoring')"
+        " and table_catalog = current_database()",
+    )
+    tables = {f"{schema}.{table}" for schema, table, _ in columns}
+    every = (*measures.QUESTIONS, *_watermarks(columns))
+    return [question for question in every if tables.issuperset(question.needs)]
 
 
 def _watermarks(columns: list[tuple[str, str, str]]) -> Iterator[Question]:
