@@ -57,4 +57,7 @@ $(READY): requirements/lock.txt requirements/installer.txt pyproject.toml
 			--require-hashes -r requirements/lock.txt
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
 		--no-build-isolation -e .
+	@echo "Compiling the readers of large files (once; half a minute) ..."
+	@$(BIN)/python -c 'import ingestion.readers.avro_program, ingestion.readers.json_kernel' \
+		|| echo "They could not be compiled; large files will load more slowly."
 	@touch $(READY)

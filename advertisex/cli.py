@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from advertisex import console, funnel
+from advertisex import console, funnel, progress
 from advertisex.command import command, escaped, options
 from advertisex.commands import alerts
+from advertisex.commands.backfill import backfill, show_new, show_unknown
+from advertisex.commands.rejects import rejects
 from advertisex.commands.watch import watch
 from ingestion.errors import UserError, WrongUsage
-from ingestion.storage import Location, is_url
 from ingestion.warehouse import PROJECT, Warehouse
 from monitoring import record
 
@@ -55,6 +56,10 @@ market = options(
 @click.version_option(package_name="advertisex")
 def main() -> None:
     """A campaign-funnel warehouse: raw ad logs in, a funnel that people trust out."""
+
+
+for each in (rejects, backfill, alerts.alerts, watch):
+    main.add_command(each)
 
 
 @main.command()
@@ -177,9 +182,16 @@ def status(warehouse: Warehouse, as_json: bool) -> None:
 
     check_loaded(warehouse)
     totals, streams = funnel.totals(warehouse), funnel.streams(warehouse)
-    rejects = funnel.rejects(warehouse)
+    rejected, unknown = funnel.rejects(warehouse), funnel.unknown_fields(warehouse)
     if as_json:
-        console.as_json({"totals": totals, "streams": streams, "rejects": rejects})
+        console.as_json(
+            {
+                "totals": totals,
+                "streams": streams,
+                "rejects": rejected,
+                "unknown_fields": unknown,
+            }
+        )
         return
     console.out.print(
         f"{warehouse}: {int(totals['files']):,} files,"
@@ -187,8 +199,9 @@ def status(warehouse: Warehouse, as_json: bool) -> None:
         f" + {int(totals['rejected']):,} rejected"
     )
     console.out.print()
-    _table("Streams", streams)
-    _table("Rejected", _relative(rejects))
+    console.rows("Streams", streams)
+    console.rows("Rejected", _relative(rejected))
+    show_unknown(unknown)
     if not funnel.is_built(warehouse):
         console.out.print("The marts are not built yet: run `adx build`.")
 
@@ -210,10 +223,6 @@ def docs(warehouse: Warehouse, out: Path, as_json: bool) -> None:
         console.as_json({"page": page})
     else:
         console.out.print(f"Wrote {page}; open it in a browser, no server is needed.")
-
-
-main.add_command(alerts.alerts)
-main.add_command(watch)
 
 
 # What the commands share -------------------------------------------------------------------------
@@ -288,28 +297,24 @@ def _load(
 ) -> Outcome:
     from ingestion.pipelines.files import load_files
 
-    with _bar("files", quiet=as_json) as step:
-
-        def progress(path: Location, done: int, total: int) -> None:
-            step(path.name, done, total)
-
-        with record.step(warehouse, run_id, "load") as recorded:
-            report = load_files(
-                paths, warehouse, stream=stream, contract=contract, progress=progress
-            )
-            failed = [file for file in report.files if file.status == "failed"]
-            too_many = (
-                max_rejects is not None
-                and report.read > 0
-                and report.rejected.total() > max_rejects * report.read
-            )
-            recorded.load = report
-            if failed:
-                recorded.error = f"{failed[0].path}: {failed[0].message}"
-                if len(failed) > 1:
-                    recorded.error += f" (the first of {len(failed)} files that were not loaded)"
-            elif too_many:
-                recorded.error = f"{report.rejected.total()} of {report.read} records were rejected"
+    with (
+        progress.loading(as_json=as_json) as listener,
+        record.step(warehouse, run_id, "load") as recorded,
+    ):
+        report = load_files(paths, warehouse, stream=stream, contract=contract, progress=listener)
+        failed = [file for file in report.files if file.status == "failed"]
+        too_many = (
+            max_rejects is not None
+            and report.read > 0
+            and report.rejected.total() > max_rejects * report.read
+        )
+        recorded.load = report
+        if failed:
+            recorded.error = f"{failed[0].path}: {failed[0].message}"
+            if len(failed) > 1:
+                recorded.error += f" (the first of {len(failed)} files that were not loaded)"
+        elif too_many:
+            recorded.error = f"{report.rejected.total()} of {report.read} records were rejected"
     if not as_json:
         _show_files(report.files)
         rate = f", {report.read / report.seconds:,.0f} records/s" if report.read else ""
@@ -357,7 +362,7 @@ def _show_files(files: tuple[FileResult, ...]) -> None:
                 note = f"skipped: {file.message}"
             rows.append(
                 (
-                    _shown(str(file.path)),
+                    console.file(str(file.path)),
                     file.stream,
                     file.read,
                     file.accepted,
@@ -409,13 +414,11 @@ def _build(
 
     with _bar("steps", quiet=as_json) as step:
 
-        def progress(name: str, status: str, done: int, total: int) -> None:
+        def show(name: str, status: str, done: int, total: int) -> None:
             step(name, done, total)
 
         with record.step(warehouse, run_id, "build") as recorded:
-            report = dbt.build(
-                warehouse, select=select, full_refresh=full_refresh, progress=progress
-            )
+            report = dbt.build(warehouse, select=select, full_refresh=full_refresh, progress=show)
             recorded.build = report
             if not report.ok:
                 broken = [node for node in report.nodes if node.failed]
@@ -436,6 +439,8 @@ def _build(
     }
     if not as_json:
         _show_build(report)
+        if not select:
+            show_new(funnel.unknown_fields(warehouse))
     return Outcome(report.ok, document)
 
 
@@ -503,7 +508,7 @@ def _show_funnel(warehouse: Warehouse) -> None:
         ],
     )
     rejects = sorted(_relative(funnel.rejects(warehouse)), key=lambda row: -row["records"])
-    _table("Rejected, and why", rejects[:_SHOWN_REASONS])
+    console.rows("Rejected, and why", rejects[:_SHOWN_REASONS])
     if hidden := rejects[_SHOWN_REASONS:]:
         console.out.print(
             f"… and {sum(row['records'] for row in hidden):,} records for {len(hidden)} other"
@@ -514,23 +519,11 @@ def _show_funnel(warehouse: Warehouse) -> None:
 
 def _relative(rejects: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """With the files' names as seen from here."""
-    return [{**row, "for_example_in": _shown(row["for_example_in"])} for row in rejects]
-
-
-def _shown(file: str) -> str:
-    """A file's name as seen from here."""
-    return file if is_url(file) else os.path.relpath(file)
+    return [{**row, "for_example_in": console.file(row["for_example_in"])} for row in rejects]
 
 
 def _ratio(part: Any, whole: Any) -> float | None:
     return float(part) / float(whole) if whole else None
-
-
-def _table(title: str, rows: list[dict[str, Any]]) -> None:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    names = [column.replace("_", " ") for column in columns]
-    if rows:
-        console.table(title, names, [[row.get(column) for column in columns] for row in rows])
 
 
 def _show_next(warehouse: Warehouse, seconds: float) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from ingestion.storage import is_url
 
 # A file or a pipe has no width of its own, and what reads it wants whole lines.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
@@ -37,6 +40,28 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         shown.add_row(*(text(row[index]) for index in filled))
     out.print(shown)
     out.print()
+
+
+def rows(title: str, found: Iterable[Mapping[str, object]]) -> None:
+    """A table of rows by the names of their columns; nothing when there is none."""
+    listed = list(found)
+    columns = list(dict.fromkeys(key for row in listed for key in row))
+    if listed:
+        names = [column.replace("_", " ") for column in columns]
+        table(title, names, [[row.get(column) for column in columns] for row in listed])
+
+
+def by_reason(counts: Mapping[tuple[str, str], int]) -> list[dict[str, object]]:
+    """Counts by stream and reason as rows."""
+    return [
+        {"stream": stream, "reason": reason, "records": count}
+        for (stream, reason), count in sorted(counts.items())
+    ]
+
+
+def file(name: str) -> str:
+    """A file's name in the warehouse as seen from here."""
+    return name if is_url(name) else os.path.relpath(name)
 
 
 def _is_number(value: object) -> bool:

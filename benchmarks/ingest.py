@@ -229,7 +229,9 @@ def _adx(path: Path, format_: str, engine: str, records: int) -> Iterator[int]:
     from ingestion.warehouse import from_environment
 
     if format_ == "avro":
-        import ingestion.readers.avro_program  # noqa: F401 - the compiled reader
+        import ingestion.readers.avro_program
+    if format_ == "json":
+        import ingestion.documents  # noqa: F401 - what is compiled is loaded, as the other ways are
     warehouse = from_environment(engine)
     ensure_tables(warehouse)
 

@@ -36,6 +36,7 @@ _ISO_TIME = (
 _MICROSECONDS_2000 = 946_684_800_000_000
 _WRITTEN = "\0"  # marks numbers, which stay as they are written; no text holds it
 _AS_WRITTEN = re.compile(r'"\\u0000([^"]*)"|\\\\|(\\u00[01][0-9a-f])')
+DEFAULTS = {"currency": "USD", "pricing_model": "auction"}  # of absent values, by type
 _FAR = 10**17  # microseconds: the year 5138, past every load
 
 
@@ -507,11 +508,11 @@ def _value(field: Field) -> str:
         case "website":
             value = f"case when {texts} then {_website(text)} end"
         case "currency":
-            value = f"case when {text} is null then 'USD'"
+            value = f"case when {text} is null then {_quote(DEFAULTS[field.type])}"
             letters = f"length({text}) = 3 and translate({text}, {_LETTERS}, '') = ''"
             value += f" when {letters} then upper({text}) end"
         case "pricing_model":
-            value = f"case when {text} is null then 'auction'"
+            value = f"case when {text} is null then {_quote(DEFAULTS[field.type])}"
             # Not lower(), which makes an `i` of other alphabets' letters too.
             value += f" when regexp_full_match({text}, '(?i:auction|cpm|cpc|cpa)')"
             value += f" then lower({text}) end"
@@ -599,7 +600,12 @@ select {_extra(contract, cells)} as extra from trimmed
 
 def identity_sql(contract: Contract) -> str:
     """The identity over a relation `batch` of parsed values, a column a field (section 3)."""
-    return f"select {_identity(contract, quoted)} from batch"
+    return f"select {identity(contract)} from batch"
+
+
+def identity(contract: Contract) -> str:
+    """The identity's column over parsed values, a column a field."""
+    return _identity(contract, quoted)
 
 
 def _identity(contract: Contract, column: Callable[[str], str]) -> str:

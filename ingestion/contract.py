@@ -124,6 +124,13 @@ def streams() -> dict[str, Contract | Router]:
     return {path.stem: read(path) for path in sorted(CONTRACTS.glob("*.yml"))}
 
 
+def stream(name: str) -> Contract:
+    """The contract of a stream that has a raw table."""
+    found = streams()[name]
+    assert isinstance(found, Contract)
+    return found
+
+
 def event_streams() -> tuple[Contract, ...]:
     """The contracts of the streams that have a raw table, events and references."""
     return tuple(found for found in streams().values() if isinstance(found, Contract))

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from ingestion.contract import streams
-from ingestion.storage import Location, is_url
+from ingestion.storage import Location, is_url, local
 
 if TYPE_CHECKING:
     from ingestion.remote.find import Stores
@@ -25,6 +25,10 @@ _ENDINGS = {
 }
 _PACKED = (".gz", ".gzip", ".zst", ".zstd")
 _NO_MATCH = "no file matches this pattern"
+_ONE_NAME = (
+    "another URL of this run has the same name, because a query with secrets is left out of names;"
+    " only the first is loaded, so load each of them in a run of its own"
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,9 @@ def find_files(paths: Iterable[str], stream: str | None) -> tuple[list[Candidate
                 problems.append(Problem(found.root, _no_logs(bool(known))))
             known = usable
         for candidate in known:
-            candidates.setdefault(candidate.path.uri, candidate)
+            other = candidates.setdefault(candidate.path.uri, candidate)
+            if other.path != candidate.path:
+                problems.append(Problem(candidate.path, _ONE_NAME))
     return list(candidates.values()), problems
 
 
@@ -145,6 +151,29 @@ def _url_finder() -> Callable[[str], _Found]:
         if found.is_pattern and not found.files and not problems:
             problems.append(Problem(found.root, _NO_MATCH))
         return _Found(found.root, found.files, found.is_folder, problems)
+
+    return find
+
+
+def known_files() -> Callable[[str], Location]:
+    """Finds files by their names in the warehouse; each server is connected to once.
+
+    What it gives raises OSError for a URL that leads to no such file.
+    """
+    stores: Stores | None = None
+
+    def find(name: str) -> Location:
+        nonlocal stores
+        if not is_url(name):
+            return local(name)
+        from ingestion.remote.errors import StorageError
+        from ingestion.remote.find import Stores
+
+        stores = stores or Stores()
+        for file in stores.find(name).files:
+            if str(file) == name:
+                return file
+        raise StorageError("no such file; check the URL")
 
     return find
 

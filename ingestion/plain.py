@@ -11,8 +11,7 @@ semantics page at once.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
@@ -28,12 +27,11 @@ Mask = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
-_SAMPLE = 20
+KERNEL_FROM = 50_000  # documents
 _KNOWN = 50_000  # distinct values of a field that are remembered
-_QUOTE, _COLON, _COMMA, _DOT, _SPACE, _ZERO, _NINE = b'":,. 09'
+_QUOTE, _COLON, _DOT, _SPACE, _ZERO, _NINE = b'":. 09'
 _DAY_US = 86_400_000_000
 _YEAR_2000_US = 946_684_800_000_000
-_STRETCH = 256 * 2**10
 _PLAIN = np.zeros(256, np.bool_)  # the bytes that plain amounts are made of
 _PLAIN[list(b"0123456789.")] = True
 _POWERS = np.array([10**exponent for exponent in range(19)], np.int64)
@@ -51,7 +49,7 @@ class Typed:
 
 
 @dataclass(frozen=True)
-class _Texts:
+class Texts:
     """A field's values as text, and the JSON type that they stand for; `JSON`: with its quotes."""
 
     array: pa.Array
@@ -91,10 +89,20 @@ class _Spans:
 
 
 class Plain:
-    """Types batches for loads at `load_time` (microseconds since 1970, UTC)."""
+    """Types batches for loads at `load_time` (microseconds since 1970, UTC).
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, load_time: int) -> None:
+    The first `kernel_from` documents of all are left to the SQL, which judges them sooner than
+    the kernel is loaded.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        load_time: int,
+        kernel_from: int = KERNEL_FROM,
+    ) -> None:
         self.connection = connection
+        self.kernel_from = kernel_from
         self.latest = load_time + _DAY_US
         self.known: dict[tuple[Field, str, Layout], tuple[pa.Array, pa.Array, Mask]] = {}
 
@@ -109,7 +117,7 @@ class Plain:
         if any(path.nested for path in paths):
             return None
         if layout.columns is None:
-            found = self._of_documents(contract, table)
+            found = self._of_documents(contract, table["document"])
         else:
             found = _of_columns(contract, layout, table)
         if found is None:
@@ -119,7 +127,7 @@ class Plain:
         for field in contract.fields:
             text = texts.get(field.name)
             if text is None:
-                text = _Texts(pa.nulls(table.num_rows, pa.string()), "VARCHAR")
+                text = Texts(pa.nulls(table.num_rows, pa.string()), "VARCHAR")
             array, good = self._field(field, text, layout)
             columns[field.name] = array.cast(types.field(field.name).type)
             sure = sure & good
@@ -129,58 +137,20 @@ class Plain:
     # Where the values are --------------------------------------------------------------------
 
     def _of_documents(
-        self, contract: Contract, table: pa.Table
-    ) -> tuple[dict[str, _Texts], Mask, Mask] | None:
-        """The texts by field, which documents hold nothing else, and which hold unknown fields."""
-        documents = table["document"]
-        sample = _sample([documents[row].as_py() for row in _spread(len(documents))])
-        if not sample:
+        self, contract: Contract, documents: pa.ChunkedArray
+    ) -> tuple[dict[str, Texts], Mask, Mask] | None:
+        self.kernel_from -= len(documents)
+        if self.kernel_from > 0:
             return None
-        names: dict[str, tuple[str, str]] = {}  # name in the document: field, how it is read
-        for field in contract.fields:
-            for path in field.sources:
-                if path.top in sample:
-                    text = _is_string(field) or (_is_plain(field) and sample[path.top])
-                    names[path.top] = (field.name, "VARCHAR" if text else "JSON")
-                    break
-        unknown = [name for name in sample if name not in names]
-        if any(path.top in unknown for field in contract.fields for path in field.sources):
-            return None  # two names of one field: which counts is for the SQL to say
-        structure = {name: kind for name, (_, kind) in names.items()}
-        structure |= dict.fromkeys(unknown, "JSON")
-        parts = ", ".join(
-            f"r.{checks.quoted(name)} as p{index}" for index, name in enumerate(structure)
-        )
-        document = json.dumps(structure, ensure_ascii=False).replace("'", "''")
-        parsed = (
-            self.connection.from_arrow(pa.table({"document": documents}))
-            .query(
-                "batch",
-                f"select {parts} from (select try(from_json(document, '{document}')) as r"
-                " from batch)",
-            )
-            .to_arrow_table()
-        )
-        arrays = [whole(column) for column in parsed.columns]
-        nested = [
-            name
-            for name in structure
-            if name in unknown or _type(contract, names[name][0]) == "json"
-        ]
-        texts = dict(zip(structure, arrays, strict=True))
-        sure = _whole(documents, texts, structure, nested)
-        more = np.zeros(len(documents), np.bool_)
-        for name in unknown:
-            more |= texts[name].is_valid().to_numpy(zero_copy_only=False)
-        found = {
-            field: _Texts(texts[name], "JSON" if kind == "JSON" else "VARCHAR")
-            for name, (field, kind) in names.items()
-        }
-        return found, sure, more
+        try:
+            from ingestion.documents import texts_of
+        except RuntimeError:  # numba finds no folder for what it has compiled
+            return None
+        return texts_of(contract, documents, self.connection)
 
     # What they are ---------------------------------------------------------------------------
 
-    def _field(self, field: Field, texts: _Texts, layout: Layout) -> tuple[pa.Array, Mask]:
+    def _field(self, field: Field, texts: Texts, layout: Layout) -> tuple[pa.Array, Mask]:
         """A field's values, and for which records they are sure."""
         spans = _spans(texts.array)
         if texts.kind == "JSON" and field.type != "json":
@@ -215,14 +185,14 @@ class Plain:
         if len(doubtful) and field.type != "string":
             # Other ways to write it: the value is what the contract's SQL makes of it.
             some = texts.array.take(pa.array(doubtful))
-            other, fine = self._judged(field, _Texts(some, texts.kind), layout)
+            other, fine = self._judged(field, Texts(some, texts.kind), layout)
             where = np.zeros(len(sure), np.bool_)
             where[doubtful] = True
             values = pc.replace_with_mask(values, pa.array(where), other.cast(values.type))
             sure[doubtful] = fine
         return values, sure
 
-    def _distinct(self, field: Field, texts: _Texts, layout: Layout) -> tuple[pa.Array, Mask]:
+    def _distinct(self, field: Field, texts: Texts, layout: Layout) -> tuple[pa.Array, Mask]:
         """Values that repeat, each judged once."""
         encoded = texts.array.cast(pa.string()).dictionary_encode(null_encoding="encode")
         values = encoded.dictionary
@@ -237,7 +207,7 @@ class Plain:
             places = pa.nulls(len(values), pa.int32())
         new = values.filter(places.is_null())
         if len(new):
-            judged, fine = self._judged(field, _Texts(new, texts.kind), layout)
+            judged, fine = self._judged(field, Texts(new, texts.kind), layout)
             if key in self.known and len(self.known[key][0]) + len(new) <= _KNOWN:
                 before = self.known[key]
                 new = pa.concat_arrays([before[0], new])
@@ -247,14 +217,14 @@ class Plain:
             elif len(new) == len(values):
                 self.known[key] = (new, judged, fine)
             else:
-                judged, fine = self._judged(field, _Texts(values, texts.kind), layout)
+                judged, fine = self._judged(field, Texts(values, texts.kind), layout)
                 self.known[key] = (values, judged, fine)
             places = pc.index_in(values, value_set=self.known[key][0])
         _, judged, fine = self.known[key]
         rows = places.take(encoded.indices)
         return judged.take(rows), fine[rows.to_numpy()]
 
-    def _judged(self, field: Field, texts: _Texts, layout: Layout) -> tuple[pa.Array, Mask]:
+    def _judged(self, field: Field, texts: Texts, layout: Layout) -> tuple[pa.Array, Mask]:
         """What the contract's SQL makes of a field's values, and whether it accepts them."""
         alone = replace(field, sources=(plain(field.name),))
         contract = Contract("", "", (alone,), None, reference=True)
@@ -293,46 +263,9 @@ def _none(name: str) -> Contract:
     raise AssertionError(name)
 
 
-def _type(contract: Contract, name: str) -> str:
-    return next(field.type for field in contract.fields if field.name == name)
-
-
-def _is_plain(field: Field) -> bool:
-    return field.type in ("timestamp", "amount")
-
-
-def _is_string(field: Field) -> bool:
-    return field.type not in ("timestamp", "amount", "integer", "json")
-
-
-def _spread(count: int) -> list[int]:
-    return sorted({int(place) for place in np.linspace(0, count - 1, _SAMPLE)})
-
-
-def _sample(documents: Sequence[str | None]) -> dict[str, bool]:
-    """The names that some documents use, in their order, and whether they name strings alone."""
-    names: dict[str, bool] = {}
-    for document in documents:
-        try:
-            value = json.loads(document or "")
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            for name, item in value.items():
-                names[name] = names.get(name, True) and isinstance(item, str | None)
-    # DuckDB's names know no case, and a name with a quote is nobody's field.
-    if len({name.lower() for name in names}) < len(names):
-        return {}
-    return {
-        name: strings
-        for name, strings in names.items()
-        if name and name.isprintable() and '"' not in name
-    }
-
-
 def _of_columns(
     contract: Contract, layout: Layout, table: pa.Table
-) -> tuple[dict[str, _Texts], Mask, Mask]:
+) -> tuple[dict[str, Texts], Mask, Mask]:
     """The texts by field, all sure, and which records have something in unknown columns."""
     as_compared = str if layout.kinds else checks.column_name
     places: dict[str, int] = {}
@@ -349,132 +282,12 @@ def _of_columns(
             if as_compared(path.text) in places
         ]
         if found:
-            texts[field.name] = _Texts(whole(table[f"c{found[0]}"]), kinds[found[0]])
+            texts[field.name] = Texts(whole(table[f"c{found[0]}"]), kinds[found[0]])
         for index in found[1:]:  # another name of the field: which counts is for the SQL to say
             sure &= _spans(whole(table[f"c{index}"])).absent
     for index in places.values():
         more |= ~_spans(whole(table[f"c{index}"])).absent
     return texts, sure, more
-
-
-def _whole(
-    documents: pa.ChunkedArray,
-    texts: dict[str, pa.Array],
-    kinds: dict[str, str],
-    nested: list[str],
-) -> Mask:
-    """Which documents are objects of just these fields, each at most once and of its kind.
-
-    Counted by their quotes: where it is clear what is a key, a quote before a colon ends one, and
-    what quotes are left belong to strings. Every value that was found needs a key of its own, and
-    no key may be left over; so there is no other key, and none twice. Then only a value that is no
-    string where one is expected can be amiss, and leaves too few quotes.
-    """
-    all_ = _Counts.of([_counted(chunk) for chunk in documents.chunks])
-    keys, strings = all_.keys - all_.nulls, all_.quotes - 2 * all_.keys
-    sure = (all_.first == ord("{")) & all_.clear
-    for name, array in texts.items():
-        spans = _spans(array)
-        there = array.is_valid().to_numpy(zero_copy_only=False)
-        keys = keys - there
-        first = spans.first()
-        opens = there & (spans.lengths > 0) & ((first == ord("{")) | (first == ord("[")))
-        if kinds[name] == "VARCHAR":
-            sure &= ~opens
-            strings = strings - 2 * there
-        else:
-            strings = strings - 2 * (there & (first == _QUOTE) & ~opens)
-            if name in nested and opens.any():
-                inner = _counted(array)
-                strings = strings - opens * (inner.quotes - 2 * inner.keys)
-                keys = keys - opens * (inner.keys - inner.nulls)
-            else:
-                sure &= ~opens
-    result: Mask = sure & (keys == 0) & (strings == 0)
-    return result
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """Of each text: quotes, keys (quotes before a colon), keys of nulls.
-
-    Not `clear` are texts that escape something, have white space before a colon, or a quote before
-    a colon that may open a string.
-    """
-
-    quotes: Integers
-    keys: Integers
-    nulls: Integers
-    clear: Mask
-    first: Bytes
-
-    @classmethod
-    def of(cls, parts: Sequence[_Counts]) -> _Counts:
-        """The counts of texts that come in several arrays."""
-        return cls(
-            *(
-                np.concatenate([getattr(part, field.name) for part in parts])
-                for field in fields(cls)
-            )
-        )
-
-
-def _counted(texts: pa.Array) -> _Counts:
-    spans = _spans(texts)
-    count = len(texts)
-    quotes, keys, nulls = (np.zeros(count, np.int64) for _ in range(3))
-    clear = np.ones(count, np.bool_)
-    # A stretch at a time, because what stays in the processor's cache is counted far faster.
-    borders = np.searchsorted(spans.ends, np.arange(_STRETCH, len(spans.data), _STRETCH))
-    borders = np.unique(np.concatenate([[0], borders, [count]]))
-    for begin, end in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True):
-        some = slice(begin, end)
-        first, last = int(spans.starts[begin]), int(spans.ends[end - 1])
-        data = spans.data[first:last]
-        rank = _Rank(spans.starts[some] - first, spans.ends[some] - first)
-        is_quote = data == _QUOTE
-        is_colon = data == _COLON
-        is_key = is_quote[:-1] & is_colon[1:]
-        quotes[some], keys[some] = rank.counts(is_quote), rank.counts(is_key)
-        n = data[:-1] == ord("n")
-        n &= data[1:] == ord("u")  # not NaN, which counts as a value
-        null = n[2:]
-        null[:-1] |= (data[2:-2] == _SPACE) & n[3:]
-        null &= is_key[:-2]
-        if null.any():
-            nulls[some] = rank.counts(null)
-        unclear = data == ord("\\")
-        unclear[:-1] |= (data[:-1] <= _SPACE) & is_colon[1:]
-        opens = (data | 0x20) == ord("{")  # also [
-        opens |= is_colon
-        opens |= data <= _COMMA  # white space as well
-        opens[:-2] &= is_key[1:]
-        unclear[:-2] |= opens[:-2]
-        if unclear.any():
-            clear[some] = rank.counts(unclear) == 0
-    return _Counts(quotes, keys, nulls, clear, spans.first())
-
-
-class _Rank:
-    """Counts masks over bytes within given stretches, sixty-four bytes at a time."""
-
-    def __init__(self, starts: Integers, ends: Integers) -> None:
-        at = np.concatenate([starts, ends])
-        self.word = at >> 6
-        self.below = (np.uint64(1) << (at & 63).astype(np.uint64)) - np.uint64(1)
-        self.words = int(self.word.max(initial=0)) + 1
-
-    def counts(self, mask: Mask) -> Integers:
-        packed = np.packbits(mask, bitorder="little")
-        padded = np.zeros(self.words * 8, np.uint8)
-        padded[: len(packed)] = packed
-        words = padded.view("<u8")
-        total = np.zeros(self.words + 1, np.int64)
-        np.cumsum(np.bitwise_count(words), out=total[1:])
-        before = total[self.word] + np.bitwise_count(words[self.word] & self.below)
-        starts, ends = np.split(before, 2)
-        found: Integers = ends - starts
-        return found
 
 
 def _spans(array: pa.Array) -> _Spans:
@@ -503,7 +316,7 @@ def _without(array: pa.Array, absent: Mask) -> pa.Array:
     return pc.if_else(pa.array(absent), pa.scalar(None, array.type), array)
 
 
-def _iso_utc(texts: _Texts, spans: _Spans) -> tuple[Integers, Mask] | None:
+def _iso_utc(texts: Texts, spans: _Spans) -> tuple[Integers, Mask] | None:
     """Times that are all written `2024-06-09T12:34:56Z`, with 3, 6 or no fractional digits."""
     lengths = spans.lengths[~spans.absent]
     if texts.kind != "VARCHAR" or not len(lengths) or spans.absent.any():
@@ -517,7 +330,7 @@ def _iso_utc(texts: _Texts, spans: _Spans) -> tuple[Integers, Mask] | None:
     return times.view(pa.int64()).to_numpy(), np.ones(len(times), np.bool_)
 
 
-def _short_amounts(texts: _Texts, spans: _Spans) -> pa.Array | None:
+def _short_amounts(texts: Texts, spans: _Spans) -> pa.Array | None:
     """Amounts that are all of digits and a point, and short enough to be exact everywhere."""
     if spans.lengths.max(initial=0) > 15 or not _PLAIN[spans.data].all():
         return None

@@ -6,6 +6,7 @@ object stores, so `ingestion.remote` is imported when the first URL is met, and 
 
 from __future__ import annotations
 
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ _AHEAD_FILES = 32
 _AHEAD_BYTES = 64 * 2**20
 _THREADS = 8
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,13 @@ class Location:
     def fetched(self) -> Location:
         """The same, with the bytes of a small remote file in memory. Raises nothing."""
         return self
+
+
+def local(name: str) -> Location:
+    """The local file that has this name in the warehouse, whether or not it is there."""
+    if os.path.lexists(name):
+        return Location(name)
+    return Location(_ESCAPED.sub(lambda found: chr(int(found[1], 16)), name))
 
 
 def is_url(text: str) -> bool:

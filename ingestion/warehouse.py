@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import adbc_driver_manager
 import duckdb
+import pyarrow as pa
 
 from ingestion.errors import UserError
 
@@ -76,6 +77,19 @@ class Warehouse:
         finally:
             connection.close()
 
+    @contextmanager
+    def arrow(self, sql: str, rows: int) -> Iterator[pa.RecordBatchReader]:
+        """The rows of a statement as Arrow batches, of about `rows` each where the engine says."""
+        if self.path is None:
+            from adbc_driver_postgresql import dbapi
+
+            with dbapi.connect(_postgres_url()) as connection, connection.cursor() as cursor:
+                cursor.execute(sql)
+                yield cursor.fetch_record_batch()
+            return
+        with self.connect() as connection:
+            yield connection.execute(sql).fetch_record_batch(rows)
+
     def query(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a statement by the names of their columns."""
         with self.connect(read_only=True) as connection:
@@ -109,8 +123,6 @@ class Warehouse:
                 # DuckDB takes four fifths of the machine if it may; a load needs no more than this.
                 connection.execute(f"set memory_limit = '{_LOAD_MEMORY}'")
                 connection.execute("set enable_progress_bar = false")
-                # More of them cut a piece into smaller row groups.
-                connection.execute("set threads = 1")
             yield connection
         finally:
             with contextlib.suppress(adbc_driver_manager.Error):  # the server may have gone

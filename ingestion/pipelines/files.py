@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,12 +22,15 @@ from ingestion import contract as contracts
 from ingestion.contract import Contract, Router
 from ingestion.discovery import Candidate, Problem, find_files, no_stream, usual_format
 from ingestion.errors import UserError, WrongUsage
-from ingestion.pipelines import raw
+from ingestion.pipelines import drift, raw
+from ingestion.pipelines.backfill import renew_identities
 from ingestion.pipelines.judge import Judge
-from ingestion.pipelines.schema import ensure_tables
+from ingestion.pipelines.layouts import described
+from ingestion.pipelines.progress import Meter, Progress
+from ingestion.pipelines.schema import ensure_tables, is_of_last_load
 from ingestion.pipelines.writers import Load, Writer, open_writer, record_load
 from ingestion.readers.avro_reader import MAGIC, read_avro
-from ingestion.readers.batch import Batch, fault_batch
+from ingestion.readers.batch import DOCUMENTS, Batch, Layout, fault_batch
 from ingestion.readers.csv_reader import read_csv
 from ingestion.readers.json_reader import read_json
 from ingestion.readers.source import Source
@@ -72,8 +75,6 @@ class LoadReport:
         return total
 
 
-Progress = Callable[[Location, int, int], None]
-
 _JUDGE_MEMORY = "256MB"
 
 
@@ -87,9 +88,9 @@ def load_files(
 ) -> LoadReport:
     """Load files, folders and glob patterns, local or behind URLs, into the raw schema.
 
-    `contract` is the name or the YAML file of a feed's layout. `progress` is called after each
-    file with its path, how many are done and how many there are. Raises UserError when nothing
-    can be loaded; a file that cannot be read is a result with the status `failed`.
+    `contract` is the name or the YAML file of a feed's layout. `progress` is told of each file
+    that is done, and of a large one also while it is read. Raises UserError when nothing can be
+    loaded; a file that cannot be read is a result with the status `failed`.
     """
     began = time.perf_counter()
     feed = contracts.find(contract) if contract else None
@@ -103,7 +104,7 @@ def load_files(
         )
     candidates, problems = find_files(paths, stream or (feed.stream if feed else None))
     results = [_failed(problem) for problem in problems]
-    load = _Load(warehouse, feed, progress, len(candidates))
+    load = _Load(warehouse, feed, Meter(progress, len(candidates)), contract)
     load_id = load.run(candidates) if candidates else None
     return LoadReport(load_id, (*results, *load.results), time.perf_counter() - began)
 
@@ -120,11 +121,12 @@ class _Loaded:
     stream: str
     size: int
     content_hash: str
+    layout: Layout
     records: int
     seconds: float
 
 
-class _Unreadable(Exception):
+class Unreadable(Exception):
     """The file system refused a file."""
 
 
@@ -135,16 +137,17 @@ class _Load:
         self,
         warehouse: Warehouse,
         feed: Contract | Router | None,
-        progress: Progress | None,
-        total: int,
+        meter: Meter,
+        contract: str | None = None,
     ) -> None:
         self.warehouse = warehouse
         self.feed = feed
-        self.progress = progress
-        self.total = total
+        self.meter = meter
+        self.contract = contract
         self.results: list[FileResult] = []
-        self.done = 0
         self.known: dict[str, dict[int, set[str]]] = {}
+        # Its own pool keeps more of what was freed.
+        pa.set_memory_pool(pa.system_memory_pool())
         self.connection = duckdb.connect(config={"memory_limit": _JUDGE_MEMORY})
         self.connection.execute("set enable_progress_bar = false")
 
@@ -169,6 +172,8 @@ class _Load:
         try:
             writer = open_writer(warehouse, self.load)
             try:
+                if not is_of_last_load(self.warehouse, schema_version):
+                    renew_identities(self.warehouse, writer, self.load)
                 return self._load(itertools.chain([first], candidates), writer, schema_version)
             finally:
                 writer.close()
@@ -180,7 +185,8 @@ class _Load:
     def _load(
         self, candidates: Iterable[Candidate], writer: Writer, schema_version: str
     ) -> str | None:
-        judge = Judge(self.connection, writer, self.load)
+        watch = drift.Watch(writer, self.connection, [self.feed] if self.feed else [])
+        judge = Judge(self.connection, watch, self.load)
         loaded: list[_Loaded] = []
         for candidate in candidates:
             if self._skipped(candidate):  # its like came earlier in this very run
@@ -190,7 +196,7 @@ class _Load:
                 self._report(outcome)
                 continue
             loaded.append(outcome)
-            self._step(candidate.path)
+            self.meter.done(outcome.path, outcome.stream, "read", outcome.size, outcome.records)
         judge.finish()
         table = [self._row(file, judge) for file in loaded]
         for file in loaded:
@@ -206,7 +212,8 @@ class _Load:
             )
         if not table:
             return None
-        writer.write(raw.LOADED, pa.Table.from_pylist(table))
+        writer.write(raw.LOADED, pa.Table.from_pylist(table, raw.loaded_row_schema()))
+        watch.write_found(str(file.path) for file in loaded)
         record_load(writer, self.load, schema_version)
         writer.commit()
         return self.load.id
@@ -228,6 +235,12 @@ class _Load:
             "records_read": file.records,
             "accepted": accepted,
             "rejected": rejected,
+            "layout": described(
+                file.layout,
+                self.contract
+                if self.feed is not None and self.feed.stream == file.stream
+                else None,
+            ),
         }
 
     def _load_problem(self, cause: BaseException) -> UserError:
@@ -244,9 +257,10 @@ class _Load:
         """Whether the file's content was loaded before, which is a result of its own."""
         if candidate.stream is None:
             return False
+        self.meter.start()
         try:
             known = self._is_known(candidate.path, candidate.stream)
-        except _Unreadable:
+        except Unreadable:
             return False  # said when its turn comes
         if known:
             self._report(
@@ -261,12 +275,7 @@ class _Load:
 
     def _report(self, result: FileResult) -> None:
         self.results.append(result)
-        self._step(result.path)
-
-    def _step(self, path: Location) -> None:
-        self.done += 1
-        if self.progress is not None:
-            self.progress(path, self.done, self.total)
+        self.meter.done(result.path, result.stream, result.status)
 
     def _take(self, candidate: Candidate, judge: Judge) -> FileResult | _Loaded:
         """Read one file and hand its records to the judge."""
@@ -274,18 +283,22 @@ class _Load:
         if stream is None:
             return _failed(Problem(path, no_stream()))
         began = time.perf_counter()
+        self.meter.start()
         source = Source(path)
-        records = 0
+        records, layout = 0, DOCUMENTS
         try:
-            for batch in self._batches(source, stream):
+            for batch in read_records(source, self._contract(stream).format, self.connection):
                 records += batch.table.num_rows
+                if batch.layout is not DOCUMENTS:  # which is also that of a reader's fault
+                    layout = batch.layout
                 judge.add(str(path), self._contract(stream), batch)
-        except _Unreadable as error:
+                self.meter.reading(path, stream, source.size, records)
+        except Unreadable as error:
             judge.discard(str(path))
             return _failed(Problem(path, str(error)), stream)
         self._remember(stream, source.size, source.content_hash)
         seconds = time.perf_counter() - began
-        return _Loaded(path, stream, source.size, source.content_hash, records, seconds)
+        return _Loaded(path, stream, source.size, source.content_hash, layout, records, seconds)
 
     # Known contents --------------------------------------------------------------------------
 
@@ -306,7 +319,7 @@ class _Load:
             for _ in source.stored():
                 pass
         except OSError as error:
-            raise _Unreadable(_why(error)) from None
+            raise Unreadable(_why(error)) from None
         return source.content_hash in digests
 
     # Reading and judging ---------------------------------------------------------------------
@@ -316,45 +329,51 @@ class _Load:
             return self.feed
         return contracts.streams()[stream]
 
-    def _batches(self, source: Source, stream: str) -> Iterator[Batch]:
-        """The file's records, and one more for what could not be unpacked."""
-        pieces = _readable(source)
-        head = next(pieces, b"")
-        while len(head) < 64 and (more := next(pieces, b"")):
-            head += more
-        format_ = _format(source.path, head, self._contract(stream).format)
 
-        def whole() -> Iterator[bytes]:
-            if head:
-                yield head
-            yield from pieces
+def read_records(
+    source: Source, usual: str, connection: duckdb.DuckDBPyConnection
+) -> Iterator[Batch]:
+    """The file's records, and one more for what could not be unpacked.
 
-        if not head and source.damage is not None:
-            fault, total = "a damaged compressed file", source.damaged
-            yield fault_batch(source.damage, fault, position=0, line=None, total=total)
-            return
-        match format_:
-            case "json":
-                batches = read_json(whole(), self.connection)
-            case "csv":
-                batches = read_csv(whole())
-            case _:
-                batches = read_avro(whole())
-        position, line = 0, None
-        for batch in batches:
-            yield batch
-            position = max(position, batch.table["position"][-1].as_py())
-            line = batch.table["line"][-1].as_py()
-        for _ in pieces:
-            pass
-        if source.damage is not None:
-            yield fault_batch(
-                source.damage,
-                "a damaged or cut compressed file; this is what did not unpack",
-                position=position + 1,
-                line=line,
-                total=source.damaged,
-            )
+    `usual` is the format to take where neither bytes nor name tell.
+    """
+    pieces = _readable(source)
+    head = next(pieces, b"")
+    while len(head) < 64 and (more := next(pieces, b"")):
+        head += more
+    format_ = _format(source.path, head, usual)
+
+    def whole() -> Iterator[bytes]:
+        if head:
+            yield head
+        yield from pieces
+
+    if not head and source.damage is not None:
+        fault, total = "a damaged compressed file", source.damaged
+        yield fault_batch(source.damage, fault, position=0, line=None, total=total)
+        return
+    match format_:
+        case "json":
+            batches = read_json(whole(), connection)
+        case "csv":
+            batches = read_csv(whole())
+        case _:
+            batches = read_avro(whole())
+    position, line = 0, None
+    for batch in batches:
+        yield batch
+        position = max(position, batch.table["position"][-1].as_py())
+        line = batch.table["line"][-1].as_py()
+    for _ in pieces:
+        pass
+    if source.damage is not None:
+        yield fault_batch(
+            source.damage,
+            "a damaged or cut compressed file; this is what did not unpack",
+            position=position + 1,
+            line=line,
+            total=source.damaged,
+        )
 
 
 def _ahead(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
@@ -366,13 +385,13 @@ def _ahead(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
 
 
 def _readable(source: Source) -> Iterator[bytes]:
-    """The pieces of a file; the file system's complaints become `_Unreadable`."""
+    """The pieces of a file; the file system's complaints become `Unreadable`."""
     pieces = source.pieces()
     while True:
         try:
             piece = next(pieces, None)
         except OSError as error:
-            raise _Unreadable(_why(error)) from None
+            raise Unreadable(_why(error)) from None
         if piece is None:
             return
         yield piece

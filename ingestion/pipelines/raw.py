@@ -17,6 +17,8 @@ _TEXT = pa.string()
 SCHEMA = "advertisex"  # dlt's name for these tables
 REJECTED = "rejected_records"
 LOADED = "loaded_files"
+REPLAYED = "replayed_records"
+UNKNOWN = "unknown_fields"
 
 
 def stream_schema(contract: Contract) -> pa.Schema:
@@ -65,6 +67,34 @@ LOADED_SCHEMA = pa.schema(
         ("records_read", pa.int64()),
         ("accepted", pa.int64()),
         ("rejected", pa.int64()),
+        ("layout", _TEXT),
+        ("load_id", _TEXT),
+        ("loaded_at", pa.timestamp("us")),
+    ]
+)
+
+# What was rejected by the load `rejected_load_id` and accepted by the replay `load_id`.
+REPLAYED_SCHEMA = pa.schema(
+    [
+        ("stream", _TEXT),
+        ("file", _TEXT),
+        ("position", pa.int64()),
+        ("line", pa.int64()),
+        ("raw_text", _TEXT),
+        ("reason", _TEXT),
+        ("rejected_load_id", _TEXT),
+        ("load_id", _TEXT),
+        ("replayed_at", pa.timestamp("us")),
+    ]
+)
+
+# Fields that no contract names, by load; `file` is the first that has it.
+UNKNOWN_SCHEMA = pa.schema(
+    [
+        ("stream", _TEXT),
+        ("field", _TEXT),
+        ("file", _TEXT),
+        ("records", pa.int64()),
         ("load_id", _TEXT),
         ("loaded_at", pa.timestamp("us")),
     ]
@@ -74,19 +104,32 @@ LOADED_SCHEMA = pa.schema(
 def tables() -> dict[str, pa.Schema]:
     """Every table of the raw schema that ingestion writes."""
     found = {contract.stream: stream_schema(contract) for contract in event_streams()}
-    return {**found, REJECTED: REJECTED_SCHEMA, LOADED: LOADED_SCHEMA}
+    return {
+        **found,
+        REJECTED: REJECTED_SCHEMA,
+        LOADED: LOADED_SCHEMA,
+        REPLAYED: REPLAYED_SCHEMA,
+        UNKNOWN: UNKNOWN_SCHEMA,
+    }
+
+
+def loaded_row_schema() -> pa.Schema:
+    """A row of `loaded_files` without what the load itself adds."""
+    return pa.schema([each for each in LOADED_SCHEMA if each.name not in ("load_id", "loaded_at")])
 
 
 def file_column(table: str) -> str:
     """The column that names the file from which a row came."""
-    return "file" if table in (REJECTED, LOADED) else "_file"
+    return "file" if table in (REJECTED, LOADED, REPLAYED, UNKNOWN) else "_file"
 
 
 def load_column(table: str) -> str:
     """The column that holds the id of the load which wrote a row."""
-    return "load_id" if table == LOADED else "_dlt_load_id"
+    return "load_id" if table in (LOADED, REPLAYED, UNKNOWN) else "_dlt_load_id"
 
 
 def time_column(table: str) -> str:
     """The column that holds when a row was loaded (UTC)."""
-    return "loaded_at" if table == LOADED else "_loaded_at"
+    if table == REPLAYED:
+        return "replayed_at"
+    return "loaded_at" if table in (LOADED, UNKNOWN) else "_loaded_at"

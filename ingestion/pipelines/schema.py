@@ -29,6 +29,13 @@ def ensure_tables(warehouse: Warehouse) -> str:
     return version
 
 
+def is_of_last_load(warehouse: Warehouse, version: str) -> bool:
+    """Whether the last load, if there was one, found the same schema."""
+    with warehouse.connect() as connection:
+        sql = f"select schema_version_hash from {RAW}._dlt_loads order by inserted_at desc limit 1"
+        return rows(connection, sql) in ([], [(version,)])
+
+
 def _version(warehouse: Warehouse) -> str | None:
     """The schema's version hash, None unless all tables with all their columns are there."""
     with warehouse.connect() as connection:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import queue
 import threading
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from ingestion import clock
 from ingestion.pipelines import raw
 from ingestion.warehouse import RAW
 
-_AHEAD = 3  # tables that wait to be written
+_AHEAD = 2  # tables that wait to be written
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Load:
     def literals(self, table: str) -> dict[str, str]:
         """The same as SQL."""
         return {
-            raw.load_column(table): _quoted(self.id),
+            raw.load_column(table): literal(self.id),
             raw.time_column(table): f"timestamp '{self.at}'",
         }
 
@@ -54,7 +55,7 @@ class Writer(Protocol):
     """Writes into one transaction. Everything raises as the warehouse's driver does."""
 
     def write(self, table: str, rows: pa.Table) -> None:
-        """Append rows: columns by name, the load's own are added."""
+        """Append rows: columns by name, the load's own are added where rows have none."""
 
     def execute(self, sql: str) -> None:
         """Run a statement within the transaction, after what was written before."""
@@ -80,51 +81,72 @@ def record_load(writer: Writer, load: Load, schema_version: str) -> None:
     )
 
 
+def update(writer: Writer, table: str, changed: Sequence[str], mark: str) -> None:
+    """Set columns of rows that are there from rows that were written beside them.
+
+    Those have the same file and position, and `mark` before the load's id; they go again.
+    """
+    file, load = raw.file_column(table), raw.load_column(table)
+    position = "position" if file == "file" else "_position"
+    values = ", ".join(f'"{name}" = arrived."{name}"' for name in changed)
+    writer.execute(
+        f"update {RAW}.{table} as there set {values} from {RAW}.{table} as arrived"
+        f" where arrived.{load} = {literal(mark)} || there.{load}"
+        f" and arrived.{file} = there.{file} and arrived.{position} = there.{position}"
+    )
+    writer.execute(f"delete from {RAW}.{table} where starts_with({load}, {literal(mark)})")
+
+
 def discard(writer: Writer, file: str, load: Load) -> None:
     """Take back what this load wrote of a file."""
     for table in raw.tables():
         writer.execute(
-            f"delete from {RAW}.{table} where {raw.file_column(table)} = {_quoted(file)}"
+            f"delete from {RAW}.{table} where {raw.file_column(table)} = {literal(file)}"
             f" and {raw.load_column(table)} = '{load.id}'"
         )
 
 
 class _DuckDB:
-    """Inserts whole row groups: a piece that fills one is appended twice as fast as others."""
+    """Inserts whole row groups, which is twice as fast as other pieces, a thread each."""
 
     ROW_GROUP = 122_880
+    GROUPS = 2
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, load: Load) -> None:
         self.load = load
-        self.waiting: dict[str, list[pa.Table]] = {}
+        self.pieces: defaultdict[str, list[pa.Table]] = defaultdict(list)
+        self.groups: defaultdict[str, list[pa.Table]] = defaultdict(list)
         self.connection = connection
+        self.connection.execute(f"set threads = {self.GROUPS}")
         self.connection.execute("begin")
 
     def write(self, table: str, rows: pa.Table) -> None:
-        waiting = self.waiting.setdefault(table, [])
-        waiting.append(rows)
-        while (count := sum(rows.num_rows for rows in waiting)) >= self.ROW_GROUP:
-            last = waiting.pop()
+        pieces, groups = self.pieces[table], self.groups[table]
+        pieces.append(rows)
+        while (count := sum(piece.num_rows for piece in pieces)) >= self.ROW_GROUP:
+            last = pieces.pop()
             fits = last.num_rows - (count - self.ROW_GROUP)
-            self._insert(table, [*waiting, last.slice(0, fits)])
-            waiting[:] = [last.slice(fits)]
+            groups.append(_together([*pieces, last.slice(0, fits)]))
+            pieces[:] = [last.slice(fits)]
+            if len(groups) == self.GROUPS:
+                self._insert(table, groups)
+                groups.clear()
 
-    def _insert(self, table: str, waiting: list[pa.Table]) -> None:
-        rows = pa.concat_tables(waiting).unify_dictionaries().combine_chunks()
-        if not rows.num_rows:
-            return
+    def _insert(self, table: str, groups: list[pa.Table]) -> None:
+        rows = pa.concat_tables(groups).unify_dictionaries()
         columns, values = [], []
         for name, column in zip(rows.column_names, rows.columns, strict=True):
             value = f'"{name}"'
             if pa.types.is_dictionary(column.type):
-                used = column.chunk(0).indices.unique()
+                used = column.unique()
                 if len(used) == 1:
-                    value = _quoted(column[0].as_py())
+                    value = literal(used[0].as_py())
             columns.append(f'"{name}"')
             values.append(value)
-        for name, literal in self.load.literals(table).items():
-            columns.append(name)
-            values.append(literal)
+        for name, value in self.load.literals(table).items():
+            if name not in rows.column_names:
+                columns.append(name)
+                values.append(value)
         self.connection.from_arrow(rows).query(
             "arriving",
             f"insert into {RAW}.{table} ({', '.join(columns)})"
@@ -132,10 +154,15 @@ class _DuckDB:
         )
 
     def _flush(self) -> None:
-        for table, waiting in self.waiting.items():
-            if waiting:
-                self._insert(table, waiting)
-                waiting.clear()
+        for table, pieces in self.pieces.items():
+            groups = [*self.groups[table], _together(pieces)] if pieces else self.groups[table]
+            if sum(group.num_rows for group in groups):
+                self._insert(table, groups)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.pieces.clear()
+        self.groups.clear()
 
     def execute(self, sql: str) -> None:
         self._flush()
@@ -146,7 +173,11 @@ class _DuckDB:
         self.connection.execute("commit")
 
     def close(self) -> None:
-        self.waiting.clear()
+        self._forget()
+
+
+def _together(pieces: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
 
 
 class _Postgres:
@@ -161,7 +192,8 @@ class _Postgres:
         plain = pa.schema([(field.name, _plain(field.type)) for field in rows.schema])
         rows = rows.cast(plain)
         for name, value in self.load.values(table).items():
-            rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
+            if name not in rows.column_names:
+                rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
         self.cursor.adbc_ingest(table, rows, mode="append", db_schema_name=RAW)
 
     def execute(self, sql: str) -> None:
@@ -178,7 +210,8 @@ def _plain(type_: pa.DataType) -> pa.DataType:
     return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 
-def _quoted(text: str) -> str:
+def literal(text: str) -> str:
+    """Text as SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 

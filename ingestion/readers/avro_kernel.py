@@ -9,12 +9,12 @@ and is for the reference way to judge.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
-from numba import float32, float64, int32, int64, njit, uint8, void
-from numba.extending import intrinsic
+from numba import float32, float64, int32, int64, njit, uint8
+
+from ingestion.readers.compiled import Integer, built_in, compiled, inlined, set_word, word_at
 
 NULL, BOOLEAN, INT, LONG, FLOAT, DOUBLE, TEXT, FIXED, ENUM = range(9)
 ARRAY, MAP, RECORD, UNION, DATE, MILLISECONDS, MICROSECONDS, NANOSECONDS, DECIMAL = range(9, 18)
@@ -41,29 +41,11 @@ _BLANKS = np.int64(0x2020202020202020)
 _QUOTES = np.int64(0x2222222222222222)
 _BACKSLASHES = np.int64(0x5C5C5C5C5C5C5C5C)
 
-Integer = Any  # an int64, which is no int to mypy
-
 _BYTES = uint8[::1]
 _STATE = int64[::1]
-# No recursion: numba cannot load it from its cache.
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def _compiled(function: _Function) -> _Function:
-    return cast(_Function, njit(nogil=True, cache=True, error_model="numpy")(function))
-
-
-def _inlined(function: _Function) -> _Function:
-    made = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)(function)
-    return cast(_Function, made)
-
-
-def _built_in(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function whose code is built by hand; its first parameter is numba's."""
-    return cast(Callable[..., Any], intrinsic(function))
-
-
-@_built_in
+@built_in
 def _as_double(_context: Any, bits: Any) -> Any:
     def reinterpret(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(float64))
@@ -71,7 +53,7 @@ def _as_double(_context: Any, bits: Any) -> Any:
     return float64(int64), reinterpret
 
 
-@_built_in
+@built_in
 def _as_float(_context: Any, bits: Any) -> Any:
     def reinterpret(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         half = builder.trunc(arguments[0], context.get_value_type(int32))
@@ -81,7 +63,7 @@ def _as_float(_context: Any, bits: Any) -> Any:
     return float64(int64), reinterpret
 
 
-@_built_in
+@built_in
 def _borrowed(_context: Any, array: Any) -> Any:
     """The array without its owner, whose references numba would count at every call."""
 
@@ -93,7 +75,7 @@ def _borrowed(_context: Any, array: Any) -> Any:
     return array(array), disown
 
 
-@_inlined
+@inlined
 def _read_long(data: Any, end: Integer, state: Any) -> Integer:
     value = np.int64(0)
     at = state[READ]
@@ -112,7 +94,7 @@ def _read_long(data: Any, end: Integer, state: Any) -> Integer:
     return 0
 
 
-@_compiled
+@compiled
 def _is_utf8(data: Any, at: Integer, end: Integer) -> bool:
     while at < end:
         byte = data[at]
@@ -141,30 +123,7 @@ def _is_utf8(data: Any, at: Integer, end: Integer) -> bool:
     return True
 
 
-@_built_in
-def _word_at(_context: Any, address: Any) -> Any:
-    """The eight bytes at an address."""
-
-    def load(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        word = context.get_value_type(int64)
-        return builder.load(builder.inttoptr(arguments[0], word.as_pointer()), align=1)
-
-    return int64(int64), load
-
-
-@_built_in
-def _set_word(_context: Any, address: Any, word: Any) -> Any:
-    """Eight bytes to an address."""
-
-    def store(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        pointer = context.get_value_type(int64).as_pointer()
-        builder.store(arguments[1], builder.inttoptr(arguments[0], pointer), align=1)
-        return context.get_dummy_value()
-
-    return void(int64, int64), store
-
-
-@_inlined
+@inlined
 def _put_text(data: Any, start: Integer, size: Integer, out: Any, state: Any) -> None:
     """The bytes as they are, if they are text. Up to SLACK bytes beyond are read and written."""
     at = state[WRITE]
@@ -172,13 +131,13 @@ def _put_text(data: Any, start: Integer, size: Integer, out: Any, state: Any) ->
     seen, zero = np.int64(0), np.int64(0)
     whole = size & ~7
     for index in range(0, whole, 8):
-        word = _word_at(source + index)
-        _set_word(target + index, word)
+        word = word_at(source + index)
+        set_word(target + index, word)
         seen |= word
         zero |= (word - _ONES) & ~word
     if whole < size:
-        word = _word_at(source + whole)
-        _set_word(target + whole, word)
+        word = word_at(source + whole)
+        set_word(target + whole, word)
         unused = 8 * (8 - (size - whole))
         seen |= word << unused
         word |= np.int64(-1) << (64 - unused)
@@ -188,7 +147,7 @@ def _put_text(data: Any, start: Integer, size: Integer, out: Any, state: Any) ->
     state[WRITE] = at + size
 
 
-@_inlined
+@inlined
 def _put_string(data: Any, start: Integer, size: Integer, out: Any, state: Any) -> None:
     """The bytes as a JSON string, if they are text. SLACK as with `_put_text`."""
     at = state[WRITE]
@@ -198,7 +157,7 @@ def _put_string(data: Any, start: Integer, size: Integer, out: Any, state: Any) 
     seen = np.int64(0)
     done = np.int64(0)
     while done < size:
-        word = _word_at(source + done)
+        word = word_at(source + done)
         here = min(size - done, 8)
         if here < 8:
             word |= _BLANKS << (8 * here)
@@ -209,7 +168,7 @@ def _put_string(data: Any, start: Integer, size: Integer, out: Any, state: Any) 
         special |= (word - _BLANKS) & ~word
         seen |= word
         if not special & _HIGHS:
-            _set_word(target + at, word)
+            set_word(target + at, word)
             at += here
         else:
             for index in range(here):
@@ -221,7 +180,7 @@ def _put_string(data: Any, start: Integer, size: Integer, out: Any, state: Any) 
     state[WRITE] = at + 1
 
 
-@_compiled
+@compiled
 def _put_escaped(byte: Integer, out: Any, at: Integer, state: Any) -> Integer:
     """A byte of a JSON string; where the next one goes."""
     if byte >= 0x20 and byte != 34 and byte != 92:
@@ -256,7 +215,7 @@ def _put_escaped(byte: Integer, out: Any, at: Integer, state: Any) -> Integer:
     return at + 6
 
 
-@_inlined
+@inlined
 def _put_digits(value: Integer, width: Integer, out: Any, state: Any) -> None:
     """A number that is not negative, with zeros before it up to a width."""
     at = state[WRITE]
@@ -270,13 +229,13 @@ def _put_digits(value: Integer, width: Integer, out: Any, state: Any) -> None:
     state[WRITE] = at + size
 
 
-@_inlined
+@inlined
 def _put_byte(byte: Integer, out: Any, state: Any) -> None:
     out[state[WRITE]] = byte
     state[WRITE] += 1
 
 
-@_inlined
+@inlined
 def _put_integer(value: Integer, out: Any, state: Any) -> None:
     if value < 0:
         if value == -0x8000000000000000:
@@ -287,7 +246,7 @@ def _put_integer(value: Integer, out: Any, state: Any) -> None:
     _put_digits(value, 1, out, state)
 
 
-@_inlined
+@inlined
 def _put_decimal(digits: Integer, scale: Integer, out: Any, state: Any) -> None:
     """digits / 10^scale, which is not negative, with all places."""
     _put_digits(digits // _TENS[scale], 1, out, state)
@@ -296,7 +255,7 @@ def _put_decimal(digits: Integer, scale: Integer, out: Any, state: Any) -> None:
         _put_digits(digits % _TENS[scale], scale, out, state)
 
 
-@_inlined
+@inlined
 def _put_fraction(digits: Integer, places: Integer, out: Any, state: Any) -> None:
     """digits / 10^places as a fraction: at least one place."""
     if places > 18:
@@ -311,7 +270,7 @@ def _put_fraction(digits: Integer, places: Integer, out: Any, state: Any) -> Non
         _put_byte(48, out, state)
 
 
-@_compiled
+@compiled
 def _put_double(value: float, out: Any, state: Any) -> None:
     """The shortest decimal that reads as the value, the nearest of those."""
     if math.copysign(1.0, value) < 0:
@@ -378,7 +337,7 @@ def _put_double(value: float, out: Any, state: Any) -> None:
         _put_fraction(seventeen, scale, out, state)
 
 
-@_compiled
+@compiled
 def _put_float(value: float, out: Any, state: Any) -> None:
     """The shortest decimal that reads as the 32-bit value."""
     if math.copysign(1.0, value) < 0:
@@ -405,7 +364,7 @@ def _put_float(value: float, out: Any, state: Any) -> None:
     state[STATUS] = REFUSED
 
 
-@_compiled
+@compiled
 def _put_date(days: Integer, out: Any, state: Any) -> None:
     """ISO 8601, by the algorithm `civil_from_days` of Howard Hinnant."""
     if not -719162 <= days <= 2932896:  # of the years 1 to 9999
@@ -428,7 +387,7 @@ def _put_date(days: Integer, out: Any, state: Any) -> None:
     _put_digits(day_of_year - (153 * shifted_month + 2) // 5 + 1, 2, out, state)
 
 
-@_compiled
+@compiled
 def _put_unscaled(
     data: Any, start: Integer, size: Integer, scale: Integer, out: Any, state: Any
 ) -> None:
@@ -454,7 +413,7 @@ def _put_unscaled(
     _put_decimal(value, scale, out, state)
 
 
-@_compiled
+@compiled
 def _has_key(data: Any, keys: Any, known: Integer) -> bool:
     """Whether the last of the keys is among those before it."""
     start, size = keys[known, 0], keys[known, 1]
@@ -470,7 +429,7 @@ def _has_key(data: Any, keys: Any, known: Integer) -> bool:
     return False
 
 
-@_inlined
+@inlined
 def _constant(constants: Any, kids: Any, kid: Integer, out: Any, state: Any) -> None:
     """The text that goes with a kid: a field's key, a symbol."""
     start, size = kids[kid, 1], kids[kid, 2]
@@ -480,7 +439,7 @@ def _constant(constants: Any, kids: Any, kid: Integer, out: Any, state: Any) -> 
     state[WRITE] = at + size
 
 
-@_inlined
+@inlined
 def _room(size: Integer, limit: Integer, state: Any) -> bool:
     if state[WRITE] + size > limit:
         state[STATUS] = FULL
@@ -488,7 +447,7 @@ def _room(size: Integer, limit: Integer, state: Any) -> bool:
     return True
 
 
-@_inlined
+@inlined
 def _little_endian(data: Any, at: Integer, size: Integer) -> Integer:
     bits = np.int64(0)
     for index in range(size):
@@ -496,7 +455,7 @@ def _little_endian(data: Any, at: Integer, size: Integer) -> Integer:
     return bits
 
 
-@_inlined
+@inlined
 def _put_sized(
     data: Any, end: Integer, size: Integer, quoted: bool, out: Any, limit: Integer, state: Any
 ) -> None:
@@ -512,7 +471,7 @@ def _put_sized(
     state[READ] = start + size
 
 
-@_inlined
+@inlined
 def _put_scalar(
     data: Any, end: Integer, operation: Integer, first: Integer, second: Integer, kids: Any,
     constants: Any, quoted: bool, out: Any, limit: Integer, state: Any,
@@ -593,7 +552,7 @@ def _put_scalar(
             _put_byte(34, out, state)
 
 
-@_compiled
+@compiled
 def _put_key(
     data: Any, end: Integer, keys: Any, known: Integer, out: Any, limit: Integer, state: Any
 ) -> None:
@@ -615,7 +574,7 @@ def _put_key(
     state[READ] = start + size
 
 
-@_compiled
+@compiled
 def _put_json(
     data: Any, end: Integer, nodes: Any, kids: Any, constants: Any, node: Integer, out: Any,
     limit: Integer, stack: Any, keys: Any, state: Any,
@@ -701,7 +660,7 @@ def _put_json(
             return
 
 
-@_compiled
+@compiled
 def _decode(
     data: Any, ends: Any, counts: Any, nodes: Any, kids: Any, constants: Any, columns: Any,
     out: Any, bases: Any, offsets: Any, valid: Any, stack: Any, keys: Any, state: Any,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Offsets = npt.NDArray[np.int64]
 
@@ -23,13 +24,15 @@ class Layout:
     holds each record as a JSON object. `kinds` says what each column's text was, as DuckDB's
     `json_type` would (`JSON`: the text is a document, to be asked); without it all are strings.
     `exact_fractions` says that fractions are to be taken as written, and not to 15 significant
-    digits. With `unchecked` the documents may be no JSON objects.
+    digits. With `unchecked` the documents may be no JSON objects. `separator` is what stood
+    between the columns.
     """
 
     columns: tuple[str, ...] | None = None
     kinds: tuple[str, ...] | None = None
     exact_fractions: bool = False
     unchecked: bool = False
+    separator: str | None = None
 
 
 DOCUMENTS = Layout()
@@ -56,6 +59,18 @@ class Batch:
 def whole(column: pa.ChunkedArray) -> pa.Array:
     """A column as one array, without a copy where it is one already."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def some(batch: Batch, which: pa.Array | pa.ChunkedArray) -> Batch:
+    """Some of a batch's records, by a mask or by their numbers."""
+    if pa.types.is_boolean(which.type):
+        which = pc.indices_nonzero(which)
+    numbers = which.to_pylist()
+    return Batch(
+        batch.table.take(which),
+        batch.layout,
+        lambda chosen: batch.raw([numbers[index] for index in chosen]),
+    )
 
 
 def fault_batch(

@@ -166,7 +166,8 @@ class _CsvReader(TextReader):
         self.position += len(starts)
         self.line += len(newlines)
         self.buffer = self.buffer[end:]
-        return Batch(table, Layout(self.header), slices(text, starts, ends))
+        layout = Layout(self.header, separator=chr(self.separator))
+        return Batch(table, layout, slices(text, starts, ends))
 
     def parse(self, text: bytes) -> pa.Table:
         names = [f"c{index}" for index in range(len(self.header))]
@@ -207,7 +208,8 @@ class _CsvReader(TextReader):
             }
         )
         self.position += count
-        yield Batch(table, Layout(self.header), slices(self.buffer, found.starts, found.ends))
+        layout = Layout(self.header, separator=chr(self.separator))
+        yield Batch(table, layout, slices(self.buffer, found.starts, found.ends))
 
     def faults(self, found: _Records, width: int) -> list[str | None]:
         """Why records are malformed, None for those that are not; empty when none is."""

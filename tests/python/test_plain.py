@@ -61,7 +61,8 @@ def compare(
 ) -> Compared:
     """Judge the records by both."""
     types = raw.stream_schema(contract)
-    typed = (plain or Plain(connection, LOAD_TIME)).typed(contract, layout, table, types)
+    plain = plain or Plain(connection, LOAD_TIME, kernel_from=0)
+    typed = plain.typed(contract, layout, table, types)
     numbers = np.arange(table.num_rows)
     if layout.unchecked:
         faults = document_faults(table["document"].combine_chunks(), connection)
@@ -446,7 +447,7 @@ def test_plain_columns_are_sure(connection: duckdb.DuckDBPyConnection) -> None:
 
 def test_every_text_of_every_type(connection: duckdb.DuckDBPyConnection) -> None:
     """Each text in each field, alone, as CSV and as JSON: what numpy takes, the SQL takes so."""
-    plain = Plain(connection, LOAD_TIME)
+    plain = Plain(connection, LOAD_TIME, kernel_from=0)
     dice = random.Random(2)
     sure = 0
     for name in STREAMS:

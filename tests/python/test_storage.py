@@ -63,9 +63,13 @@ def warehouse(tmp_path: Path) -> Path:
     return tmp_path / "storage.duckdb"
 
 
-def load(place: Place, *arguments: str, warehouse: Path, **environment: str) -> landing.Ran:
+def adx(place: Place, *arguments: str, warehouse: Path, **environment: str) -> landing.Ran:
     environment = {**place.environment, **environment}
-    return landing.adx("load", *arguments, warehouse=warehouse, timeout=300, **environment)
+    return landing.adx(*arguments, warehouse=warehouse, timeout=300, **environment)
+
+
+def load(place: Place, *arguments: str, warehouse: Path, **environment: str) -> landing.Ran:
+    return adx(place, "load", *arguments, warehouse=warehouse, **environment)
 
 
 def url(place: Place, path: str) -> str:
@@ -348,6 +352,56 @@ def test_secrets_stay_out_of_the_warehouse(everywhere: Everywhere, warehouse: Pa
     for secret in ("pass-word", "wrong-word", "0123abcd"):
         assert secret not in ran.said
         assert secret.encode() not in warehouse.read_bytes()
+
+
+def test_urls_that_differ_only_in_secrets(everywhere: Everywhere, warehouse: Path) -> None:
+    """They have one name in the warehouse: the second is not left out in silence."""
+    place = everywhere["http"]
+    place.put("signed/clicks/a.csv", CLICKS + click("signed"))
+    link = f"{place.root}/signed/clicks/a.csv"
+    ran = load(
+        place,
+        f"{link}?part=1&sig=0123abcd",
+        f"{link}?part=2&sig=4567abcd",
+        f"{link}?part=1&sig=0123abcd",
+        warehouse=warehouse,
+    )
+    polite(ran, 1, f"Not loaded: {link}:", "same name", "run of its own")
+    assert ran.said.count("Not loaded") == 1
+    assert list(landing.read_raw(warehouse)) == [link]
+
+
+@pytest.mark.parametrize("kind", ("s3", "http", "sftp"))
+def test_rejects_are_replayed_from_where_the_file_lies(
+    everywhere: Everywhere, kind: str, warehouse: Path
+) -> None:
+    place = everywhere[kind]
+    good = CLICKS + b"".join(click(f"{kind}-{n}") for n in range(3))
+    bad = good.replace(click(f"{kind}-1"), b"x\n")
+    place.put("mended/clicks/a.csv", bad)
+    name = url(place, "mended/clicks/a.csv")
+    polite(load(place, name, warehouse=warehouse), 0)
+    place.put("mended/clicks/a.csv", good)
+
+    folder = url(place, "mended/")
+    ran = adx(place, "rejects", "--replay", "--json", "--file", folder, warehouse=warehouse)
+    polite(ran, 0)
+    told = json.loads(ran.out)
+    assert told["replayed"] == [{"stream": "clicks", "reason": "malformed", "records": 1}]
+    (found,) = landing.read_raw(warehouse).values()
+    assert [row["user_id"] for row in found.accepted["clicks"]] == [f"{kind}-{n}" for n in range(3)]
+    assert found.rejected == []
+
+
+def test_a_reject_whose_url_leads_nowhere_any_more(everywhere: Everywhere, warehouse: Path) -> None:
+    place = everywhere["http"]
+    place.put("gone/clicks/a.csv", CLICKS + click("stays") + b"x\n")
+    name = url(place, "gone/clicks/a.csv")
+    polite(load(place, name, warehouse=warehouse), 0)
+    assert place.folder is not None
+    (place.folder / "gone" / "clicks" / "a.csv").unlink()
+    ran = adx(place, "rejects", "--replay", warehouse=warehouse)
+    polite(ran, 0, f"Not replayed: 1 of {name}", "cannot be read (no such file", "adx load")
 
 
 @pytest.mark.parametrize(

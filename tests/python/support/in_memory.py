@@ -13,6 +13,7 @@ import pyarrow as pa
 from ingestion.discovery import Candidate
 from ingestion.pipelines import files, raw
 from ingestion.pipelines.judge import Judge
+from ingestion.pipelines.progress import Meter
 from ingestion.pipelines.writers import Load
 from ingestion.storage import Location
 from ingestion.warehouse import Warehouse
@@ -55,7 +56,7 @@ class Outcome:
 
 def load(paths: Iterable[tuple[Path, str]]) -> dict[Path, Outcome]:
     """Files with their streams, as one load."""
-    loader = files._Load(Warehouse("duckdb", Path("nowhere.duckdb")), None, None, 0)
+    loader = files._Load(Warehouse("duckdb", Path("nowhere.duckdb")), None, Meter(None, 0))
     writer = Memory()
     judge = Judge(loader.connection, writer, Load.now())
     taken = {}

@@ -21,7 +21,7 @@ from reference.funnel import (
 )
 from support.warehouses import Warehouse
 
-_TIMES = {"timestamp", "updated_at", "_loaded_at", "loaded_at"}
+_TIMES = {"timestamp", "updated_at", "_loaded_at", "loaded_at", "replayed_at"}
 _DATES = {"start_date", "end_date"}
 _MONEY = {"price_cpm", "revenue", "bid_floor_cpm", "bid_price_cpm", "rate", "daily_budget"}
 _INTEGERS = {
@@ -32,6 +32,7 @@ _INTEGERS = {
     "height",
     "size",
     "records_read",
+    "records",
     "accepted",
     "rejected",
 }
@@ -58,8 +59,11 @@ COLUMNS: dict[str, list[str]] = {
         + _VERSION_TAIL,
         "rejected_records": "stream file position line raw_text reason detail _loaded_at "
         "_dlt_load_id",
-        "loaded_files": "file size content_hash stream records_read accepted rejected load_id "
-        "loaded_at",
+        "loaded_files": "file size content_hash stream records_read accepted rejected layout "
+        "load_id loaded_at",
+        "replayed_records": "stream file position line raw_text reason rejected_load_id load_id "
+        "replayed_at",
+        "unknown_fields": "stream field file records load_id loaded_at",
     }.items()
 }
 DEFAULTS = {"currency": "USD", "pricing_model": "auction"}

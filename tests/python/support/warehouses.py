@@ -150,7 +150,9 @@ class Warehouse:
 
             DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
 
-    def adx(self, *arguments: str, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
+    def adx(
+        self, *arguments: str, exit_code: int = 0, project: Path = ROOT
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command line in a process of its own; raises on another exit code."""
         command = [sys.executable, "-m", "advertisex", *arguments]
         done = subprocess.run(
@@ -161,7 +163,7 @@ class Warehouse:
                 "DBT_TARGET_PATH": str(self.folder / "target"),
                 "DBT_LOG_PATH": str(self.folder / "logs"),
             },
-            cwd=ROOT,
+            cwd=project,
             capture_output=True,
             text=True,
             check=False,

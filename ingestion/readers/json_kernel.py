@@ -1,0 +1,336 @@
+"""JSON objects → where their members' values lie, compiled by numba (RFC 8259).
+
+Each byte is looked at once. What is found is sure: an object of known names, each at most once,
+whose strings, numbers and literals are as the grammar wants them. Two things are left to the
+caller, who is told of them: whether escapes in a string and what is inside an array or an object
+are right. Everything else is no finding at all, and for a whole parser to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from numba import boolean, int32, int64, njit, types, uint8, void
+
+from ingestion.readers.compiled import Integer, compiled, set_word, word_at
+
+ABSENT, NULL, STRING, ESCAPED, NUMBER, LITERAL, NESTED = range(7)
+
+_SLACK = 8  # bytes behind a value that may be read, and written before the next one is
+_LONGEST_NUMBER = 40  # characters, the exponent two of them at most: no double is too small for it
+_SPACE, _TAB, _NEWLINE, _RETURN = b" \t\n\r"
+_QUOTE, _BACKSLASH, _COLON, _COMMA = b'"\\:,'
+_OPEN, _CLOSE, _OPEN_ARRAY, _CLOSE_ARRAY = b"{}[]"
+_MINUS, _PLUS, _DOT, _ZERO, _NINE, _E, _U = b"-+.09eu"
+_WORDS = np.frombuffer(b"nulltruefalse", np.uint8)
+_TEXT = np.ones(256, np.bool_)  # the bytes that a string goes on after
+_TEXT[:_SPACE] = False
+_TEXT[[_QUOTE, _BACKSLASH]] = False
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A name's number, the kinds of values that are wanted of it, and strings with their quotes."""
+
+    name: int
+    kinds: Sequence[int]
+    quoted: bool = True
+
+
+@dataclass(frozen=True)
+class Members:
+    """Of each name and document: what the value is and where it lies.
+
+    `kinds` (uint8), `begins` and `ends` (int64, places in the document's own chunk; a string's are
+    inside its quotes) have a row a name and a column a document; they only count where `sure`.
+    """
+
+    chunks: list[npt.NDArray[np.uint8]]
+    rows: list[int]  # where each chunk's documents begin, and the end
+    kinds: npt.NDArray[np.uint8]
+    begins: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    sure: npt.NDArray[np.bool_]
+
+    def texts(self, wanted: Sequence[Wanted]) -> list[pa.Array]:
+        """Names' values as text, null for those of other kinds."""
+        count = len(self.sure)
+        offsets = np.zeros((len(wanted), count + 1), np.int32)
+        begins = np.empty((len(wanted), count), np.int64)
+        nulls = []
+        for index, want in enumerate(wanted):
+            kinds, begin, end = (found[want.name] for found in (self.kinds, self.begins, self.ends))
+            there = np.isin(kinds, want.kinds)
+            if want.quoted:
+                strings = (kinds == STRING) | (kinds == ESCAPED)
+                begin, end = begin - strings, end + strings
+            begins[index] = begin
+            np.cumsum(np.where(there, end - begin, 0), out=offsets[index, 1:])
+            nulls.append(None if there.all() else np.packbits(there, bitorder="little"))
+        sizes = offsets[:, -1].astype(np.int64)
+        bases = np.cumsum([0, *(sizes + _SLACK)])
+        text = np.empty(int(bases[-1]), np.uint8)
+        for data, first, last in zip(self.chunks, self.rows[:-1], self.rows[1:], strict=True):
+            _copy(data, first, last, begins, offsets, bases, text)
+        return [
+            pa.Array.from_buffers(
+                pa.string(),
+                count,
+                [
+                    None if valid is None else pa.py_buffer(valid),
+                    pa.py_buffer(offsets[index]),
+                    pa.py_buffer(text[bases[index] :][: sizes[index]]),
+                ],
+            )
+            for index, valid in enumerate(nulls)
+        ]
+
+
+def find_members(documents: pa.ChunkedArray, names: Sequence[str]) -> Members:
+    """Look for the members of some names (which need no escapes) in large_string documents.
+
+    Raises ValueError where there is more text than offsets of 32 bits can count.
+    """
+    if documents.nbytes >= 2**31:
+        raise ValueError("too many bytes at once")
+    count = len(documents)
+    ended = [name.encode() + b'"' for name in names]
+    keys = np.frombuffer(b"".join(ended), np.uint8)
+    places = np.cumsum([0, *map(len, ended)])
+    shape = (len(names), count)
+    kinds, sure = np.zeros(shape, np.uint8), np.zeros(count, np.bool_)
+    begins, ends = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    chunks, rows = [], [0]
+    for chunk in documents.chunks:
+        _, offsets_buffer, text = chunk.buffers()
+        offsets = np.frombuffer(offsets_buffer, np.int64)[chunk.offset :][: len(chunk) + 1]
+        data = np.frombuffer(text or b"", np.uint8)
+        _members(data, offsets, keys, places, rows[-1], kinds, begins, ends, sure)
+        chunks.append(data)
+        rows.append(rows[-1] + len(chunk))
+    return Members(chunks, rows, kinds, begins, ends, sure)
+
+
+_READ_BYTES = types.Array(uint8, 1, "C", readonly=True)
+_READ_PLACES = types.Array(int64, 1, "C", readonly=True)
+
+
+@njit(
+    void(_READ_BYTES, int64, int64, int64[:, ::1], int32[:, ::1], int64[::1], uint8[::1]),
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+def _copy(
+    data: Any, first: Integer, last: Integer, begins: Any, offsets: Any, bases: Any, text: Any
+) -> None:
+    source, target = np.int64(data.ctypes.data), np.int64(text.ctypes.data)
+    # A document at a time, whose bytes are in the processor's cache then.
+    for row in range(first, last):
+        for name in range(len(begins)):
+            begin, to = begins[name, row], bases[name] + offsets[name, row]
+            size = np.int64(offsets[name, row + 1] - offsets[name, row])
+            if begin + size + _SLACK <= len(data):
+                for done in range(0, size, 8):
+                    set_word(target + to + done, word_at(source + begin + done))
+            else:
+                for at in range(size):
+                    text[to + at] = data[begin + at]
+
+
+@compiled
+def _blank(data: Any, at: Integer, end: Integer) -> Integer:
+    while at < end and (
+        data[at] == _SPACE or data[at] == _NEWLINE or data[at] == _RETURN or data[at] == _TAB
+    ):
+        at += 1
+    return at
+
+
+@compiled
+def _escape(data: Any, at: Integer, end: Integer) -> Integer:
+    """Behind a backslash and what it escapes; -1 for a NUL, or at the end."""
+    if at + 1 >= end:
+        return -1
+    if data[at + 1] == _U:
+        if at + 6 > end:
+            return -1
+        for digit in range(at + 2, at + 6):
+            if data[digit] != _ZERO:
+                return at + 2
+        return -1
+    return at + 2
+
+
+@compiled
+def _nested(data: Any, at: Integer, end: Integer) -> Integer:
+    """Behind an array or an object; -1 when it has no end or a NUL."""
+    depth = 0
+    inside = False
+    while at < end:
+        byte = data[at]
+        if byte == _BACKSLASH:
+            at = _escape(data, at, end)
+            if at < 0:
+                return -1
+            continue
+        at += 1
+        if byte == _QUOTE:
+            inside = not inside
+        elif not inside:
+            if byte in (_OPEN, _OPEN_ARRAY):
+                depth += 1
+            elif byte in (_CLOSE, _CLOSE_ARRAY):
+                depth -= 1
+                if depth == 0:
+                    return at
+    return -1
+
+
+@compiled
+def _digits(data: Any, at: Integer, end: Integer) -> Integer:
+    while at < end and _ZERO <= data[at] <= _NINE:
+        at += 1
+    return at
+
+
+@compiled
+def _number(data: Any, begin: Integer, end: Integer) -> Integer:
+    """Behind a number; -1 for what is none, or is very long."""
+    at = begin + (data[begin] == _MINUS)
+    behind = _digits(data, at, end)
+    if behind == at or (data[at] == _ZERO and behind > at + 1):
+        return -1
+    at = behind
+    if at < end and data[at] == _DOT:
+        behind = _digits(data, at + 1, end)
+        if behind == at + 1:
+            return -1
+        at = behind
+    if at < end and data[at] | 0x20 == _E:
+        at += 1
+        if at < end and (data[at] == _PLUS or data[at] == _MINUS):
+            at += 1
+        behind = _digits(data, at, end)
+        if not 1 <= behind - at <= 2:
+            return -1
+        at = behind
+    return at if at - begin <= _LONGEST_NUMBER else -1
+
+
+@compiled
+def _is_word(
+    data: Any, at: Integer, end: Integer, words: Any, begin: Integer, behind: Integer
+) -> bool:
+    size = behind - begin
+    if at + size > end:
+        return False
+    index = 0
+    while index < size and data[at + index] == words[begin + index]:
+        index += 1
+    return bool(index == size)
+
+
+@njit(
+    void(
+        _READ_BYTES, _READ_PLACES, _READ_BYTES, int64[::1], int64, uint8[:, ::1], int64[:, ::1],
+        int64[:, ::1], boolean[::1],
+    ),
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)  # fmt: skip
+def _members(
+    data: Any, offsets: Any, keys: Any, places: Any, first_row: Integer, kinds: Any, begins: Any,
+    ends: Any, sure: Any,
+) -> None:  # fmt: skip
+    names = len(places) - 1
+    for index in range(len(offsets) - 1):
+        row = first_row + index
+        end = offsets[index + 1]
+        at = _blank(data, offsets[index], end)
+        if at >= end or data[at] != _OPEN:
+            continue
+        at = _blank(data, at + 1, end)
+        expected = 0
+        more = not (at < end and data[at] == _CLOSE)
+        while more:
+            more = False
+            if at >= end or data[at] != _QUOTE:
+                at = -1
+                break
+            at += 1
+            name = -1
+            for step in range(names):
+                other = expected + step
+                if other >= names:
+                    other -= names
+                if _is_word(data, at, end, keys, places[other], places[other + 1]):
+                    name = other
+                    break
+            if name < 0 or kinds[name, row] != ABSENT:
+                at = -1
+                break
+            expected = name + 1
+            at = _blank(data, at + places[name + 1] - places[name], end)
+            if at >= end or data[at] != _COLON:
+                at = -1
+                break
+            at = _blank(data, at + 1, end)
+            if at >= end:
+                at = -1
+                break
+            byte, begin = data[at], at
+            if byte == _QUOTE:
+                at += 1
+                begin, kind = at, STRING
+                while at < end:
+                    if _TEXT[data[at]]:
+                        at += 1
+                    elif data[at] == _BACKSLASH:
+                        kind = ESCAPED
+                        at = _escape(data, at, end)
+                        if at < 0:
+                            break
+                    else:
+                        break
+                if at < 0 or at >= end or data[at] != _QUOTE:
+                    at = -1
+                    break
+                behind = at
+                at += 1
+            else:
+                if byte in (_OPEN, _OPEN_ARRAY):
+                    kind = NESTED
+                    at = _nested(data, at, end)
+                elif byte == _MINUS or _ZERO <= byte <= _NINE:
+                    kind = NUMBER
+                    at = _number(data, at, end)
+                elif _is_word(data, at, end, _WORDS, 0, 4):
+                    kind = NULL
+                    at += 4
+                elif _is_word(data, at, end, _WORDS, 4, 8):
+                    kind = LITERAL
+                    at += 4
+                elif _is_word(data, at, end, _WORDS, 8, 13):
+                    kind = LITERAL
+                    at += 5
+                else:
+                    at = -1
+                if at < 0:
+                    break
+                behind = at
+            kinds[name, row] = kind
+            begins[name, row] = begin
+            ends[name, row] = behind
+            at = _blank(data, at, end)
+            if at < end and data[at] == _COMMA:
+                at = _blank(data, at + 1, end)
+                more = True
+        if at >= 0 and at < end and data[at] == _CLOSE:
+            sure[row] = _blank(data, at + 1, end) == end
