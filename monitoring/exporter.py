@@ -91,7 +91,7 @@ class Exporter(Collector):
         return problem
 
     def _never_less(self, found: Samples) -> Samples:
-        """Counters only grow, also when rejects were loaded after all; a new warehouse is new."""
+        """Counters only grow, also when rows are deleted; a new warehouse is new."""
         files = sum(found.get(measures.FILES, {}).values())
         if files < sum(self._samples.get(measures.FILES, {}).values()):
             return found
@@ -190,7 +190,8 @@ def _ask(connection: Any, question: Question, found: Samples) -> None:
                 labels = tuple(str(labelled[label]) for label in value.family.labels)
                 if value.family.kind == "histogram":
                     labels = (*labels, value.column)
-                found[value.family][labels] = number
+                values = found[value.family]
+                values[labels] = values.get(labels, 0.0) + number
 
 
 def _number(cell: Any) -> float | None:

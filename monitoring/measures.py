@@ -49,7 +49,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Question:
-    """A query with a column for each label and each value; asked when its tables are there."""
+    """A query with a column for each label and each value; asked when its tables are there.
+
+    Rows with the same labels, of one question or of several, add up.
+    """
 
     needs: tuple[str, ...]
     sql: str
@@ -95,6 +98,13 @@ REJECTED = _family(
     "stream",
     "reason",
     zeros=product(streams(), REASONS),
+)
+REPLAYED = _family(
+    "counter",
+    "records_replayed",
+    "Records that were rejected first and accepted after all.",
+    "stream",
+    zeros=_STREAMS,
 )
 LAST_LOAD = _family(
     "gauge",
@@ -228,6 +238,24 @@ def _latest(columns: str) -> str:
     """
 
 
+def _rejects(table: str, load: str) -> str:
+    """Rejects by the stream of their file, where a record of an interactions file was read."""
+    return f"""
+        select
+            loaded_files.stream,
+            split_part(rejects.reason, ':', 1) as reason,
+            sum(rejects.records) as rejected
+        from raw.loaded_files as loaded_files
+        inner join (
+            select file, {load} as load_id, reason, count(*) as records
+            from {table}
+            group by file, {load}, reason
+        ) as rejects
+            on loaded_files.file = rejects.file and loaded_files.load_id = rejects.load_id
+        group by loaded_files.stream, split_part(rejects.reason, ':', 1)
+    """
+
+
 def _stages(family: Family, *, prefix: str = "", **labels: str) -> tuple[Value, ...]:
     return tuple(
         Value(f"{prefix}{stage}", family, (("stage", stage), *labels.items())) for stage in STAGES
@@ -258,25 +286,16 @@ QUESTIONS = (
             Value("accepted", ACCEPTED),
         ),
     ),
-    # A record of an interactions file is rejected under the stream it went to; here it counts
-    # where it was read, so that read = accepted + rejected holds by stream.
     Question(
         ("raw.loaded_files", "raw.rejected_records"),
-        """
-        select
-            loaded_files.stream,
-            split_part(rejected.reason, ':', 1) as reason,
-            sum(rejected.records) as rejected
-        from raw.loaded_files as loaded_files
-        inner join (
-            select file, _dlt_load_id as load_id, reason, count(*) as records
-            from raw.rejected_records
-            group by file, _dlt_load_id, reason
-        ) as rejected
-            on loaded_files.file = rejected.file and loaded_files.load_id = rejected.load_id
-        group by loaded_files.stream, split_part(rejected.reason, ':', 1)
-        """,
+        _rejects("raw.rejected_records", "_dlt_load_id"),
         (Value("rejected", REJECTED),),
+    ),
+    # What was replayed was rejected too.
+    Question(
+        ("raw.loaded_files", "raw.replayed_records"),
+        _rejects("raw.replayed_records", "rejected_load_id"),
+        (Value("rejected", REJECTED), Value("rejected", REPLAYED)),
     ),
     *(
         Question(

@@ -37,8 +37,10 @@ def test_a_load_is_told_file_by_file(warehouse: Warehouse, landing: Path, tmp_pa
     """With its run, stream, file, counts and seconds; the user ids of its records stay out."""
     path = clicks(landing, USER, 3, f"no time,{USER},c", f",{USER},c")
     log = tmp_path / "adx.jsonl"
-    started, file, ended = logged(warehouse, log, "load", str(landing))
+    started, read, file, ended = logged(warehouse, log, "load", str(landing))
     assert (started["event"], started["status"]) == ("load", "started")
+    assert (read["event"], read["status"], read["records"]) == ("file", "read", 5)
+    assert (read["file"], read["files_done"], read["files"]) == (str(path), 1, 1)
     assert {
         key: file[key] for key in file if key not in ("time", "run_id", "seconds", "level")
     } == {
@@ -52,7 +54,7 @@ def test_a_load_is_told_file_by_file(warehouse: Warehouse, landing: Path, tmp_pa
         "rejected_by_reason": {"bad_type:timestamp": 1, "missing:timestamp": 1},
     }
     (run,) = warehouse.rows("select run_id, load_id from monitoring.runs")
-    assert {event["run_id"] for event in (started, file, ended)} == {run["run_id"]}
+    assert {event["run_id"] for event in (started, read, file, ended)} == {run["run_id"]}
     assert (ended["event"], ended["status"], ended["load_id"]) == (
         "load",
         "succeeded",
@@ -60,7 +62,7 @@ def test_a_load_is_told_file_by_file(warehouse: Warehouse, landing: Path, tmp_pa
     )
     assert (ended["records_read"], ended["accepted"], ended["rejected"]) == (5, 3, 2)
     assert ended["seconds"] > 0
-    assert log.read_text(encoding="utf-8").count(USER) == 1  # the file's name
+    assert log.read_text(encoding="utf-8").count(USER) == 2  # the file's name
     (again,) = [
         event for event in logged(warehouse, log, "load", str(landing)) if event["event"] == "file"
     ]

@@ -289,7 +289,7 @@ def test_names_keep_the_conventions(full: Warehouse) -> None:
 
 
 def test_counters_do_not_fall(make_warehouse: MakeWarehouse, landing: Path) -> None:
-    """Rejects that go, as when they are loaded after all, do not look like a new start."""
+    """Rejects that are deleted do not look like a new start."""
     warehouse = make_warehouse("duckdb")
     load(warehouse, clicks(landing, "a", 3, "no time,u,c", "worse,u,c"))
     with environment(warehouse.env):
@@ -311,6 +311,22 @@ def test_counters_do_not_fall(make_warehouse: MakeWarehouse, landing: Path) -> N
     warehouse.execute("delete from raw.loaded_files")
     warehouse.execute("delete from raw.rejected_records")
     assert rejected() == 0  # a new warehouse under the old name
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_replay_is_counted(make_warehouse: MakeWarehouse, landing: Path, engine: str) -> None:
+    """read = accepted + rejected - replayed: a reject that was accepted after all is both."""
+    warehouse = make_warehouse(engine)
+    path = clicks(landing, "a", 3, "no time,u,c", "worse,u,c")
+    load(warehouse, path)
+    path.write_text(path.read_text().replace("no time", "2024-06-09T13:00:00Z"))
+    warehouse.adx("rejects", "--replay")
+    found = shown(warehouse)
+    assert found['advertisex_records_read_total{stream="clicks"}'] == 5
+    assert found['advertisex_records_accepted_total{stream="clicks"}'] == 4
+    rejected = 'advertisex_records_rejected_total{reason="bad_type",stream="clicks"}'
+    assert found[rejected] == 2
+    assert found['advertisex_records_replayed_total{stream="clicks"}'] == 1
 
 
 def test_a_warehouse_that_is_held_keeps_its_values(
