@@ -19,7 +19,7 @@ from conftest import MakeWarehouse
 from monitoring.logs.redaction import redacted, redacted_error
 from support.prometheus import until
 from support.warehouses import ROOT, Warehouse
-from test_metrics import clicks
+from test_metrics import clicks, load
 
 USER = "user-7f3a9"
 SECRET = "hunter2-s3cr3t"
@@ -89,21 +89,26 @@ def test_a_build_is_told_node_by_node(
 ) -> None:
     """One that fails on a record's value does not quote it."""
     warehouse, log = make_warehouse("duckdb"), tmp_path / "adx.jsonl"
-    warehouse.adx("load", str(clicks(landing, "a", 3)))
-    nodes = logged(warehouse, log, "build", "--select", "stg_tracker__clicks")
-    model = next(event for event in nodes if event.get("kind") == "model")
-    assert (model["node"], model["status"]) == ("stg_tracker__clicks", "success")
-    assert nodes[0]["status"] == "started"
-    assert (nodes[-1]["event"], nodes[-1]["status"]) == ("build", "succeeded")
+    load(warehouse, clicks(landing, "a", 3))
     warehouse.execute('alter table raw.clicks alter "timestamp" type text')
     warehouse.execute(f"update raw.clicks set \"timestamp\" = '{USER}'")
-    failed = logged(
-        warehouse, log, "build", "--full-refresh", "--select", "stg_tracker__clicks", exit_code=1
+    warehouse.execute("alter table raw.clicks rename to as_text")
+    warehouse.execute(
+        'create view raw.clicks as select * replace ("timestamp"::timestamp as "timestamp")'
+        " from raw.as_text"
     )
-    model = next(event for event in failed if event.get("kind") == "model")
-    assert (model["level"], model["status"]) == ("error", "error")
-    assert "Error" in model["error"]
-    assert (failed[-1]["event"], failed[-1]["status"]) == ("build", "failed")
+    models = ("stg_tracker__clicks", "stg_tracker__conversions")
+    events = logged(warehouse, log, "build", "--select", " ".join(models), exit_code=1)
+    assert (events[0]["event"], events[0]["status"]) == ("build", "started")
+    clicks_, conversions = (
+        next(event for event in events if event.get("node") == model) for model in models
+    )
+    assert (clicks_["level"], clicks_["kind"], clicks_["status"]) == ("error", "model", "error")
+    assert "Conversion Error" in clicks_["error"]
+    assert (conversions["level"], conversions["status"]) == ("info", "success")
+    assert conversions["seconds"] > 0
+    assert (events[-1]["event"], events[-1]["status"]) == ("build", "failed")
+    assert "stg_tracker__clicks" in events[-1]["error"]
     assert USER not in log.read_text(encoding="utf-8")
 
 
