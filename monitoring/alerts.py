@@ -27,6 +27,7 @@ from monitoring.tables import SCHEMA, has_tables, insert, transaction
 from monitoring.view import look
 
 _LOCK = 7_239_118  # PostgreSQL advisory lock: one evaluation writes at a time
+_KEPT = dt.timedelta(days=90)  # messages that arrived
 _FIRST_RETRY = dt.timedelta(minutes=1)
 _LAST_RETRY = dt.timedelta(hours=6)
 
@@ -147,6 +148,11 @@ def _keep(
         _post(connection, rules, "fired", fired, now)
         ends = [alert for alert in resolved if rules.rules[alert.kind].tells_end]
         _post(connection, rules, "resolved", ends, now)
+        rows(
+            connection,
+            f"delete from {SCHEMA}.deliveries where delivered_at < ?",
+            [now - _KEPT],
+        )
         insert(
             connection, "evaluations", ("evaluated_at", "judged_until"),
             [(now, judgement.judged_until)],
