@@ -137,7 +137,7 @@ def run(
         loaded = _load(warehouse, run_id, paths, stream, contract, _share(max_rejects), as_json)
         built = _build(warehouse, run_id, (), False, as_json)
     except Exception:
-        alerts.tell(warehouse, as_json=True)
+        alerts.tell(warehouse, as_json)
         raise
     if built.ok and not as_json:
         _show_funnel(warehouse)

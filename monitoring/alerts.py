@@ -7,6 +7,7 @@ delivery could no longer be noted is sent again (at least once).
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import fnmatch
 import uuid
@@ -28,6 +29,7 @@ from monitoring.tables import SCHEMA, has_tables, insert, transaction
 from monitoring.view import look
 
 _LOCK = 7_239_118  # PostgreSQL advisory lock: one evaluation writes at a time
+_KEPT = dt.timedelta(days=90)  # messages that arrived
 _FIRST_RETRY = dt.timedelta(minutes=1)
 _LAST_RETRY = dt.timedelta(hours=6)
 
@@ -150,6 +152,11 @@ def _keep(
         _post(connection, rules, "fired", fired, now)
         ends = [alert for alert in resolved if rules.rules[alert.kind].tells_end]
         _post(connection, rules, "resolved", ends, now)
+        rows(
+            connection,
+            f"delete from {SCHEMA}.deliveries where delivered_at < ?",
+            [now - _KEPT],
+        )
         insert(
             connection, "evaluations", ("evaluated_at", "judged_until"),
             [(now, judgement.judged_until)],
@@ -197,24 +204,35 @@ def _deliver(warehouse: Warehouse, rules: Rules) -> tuple[int, dict[str, str]]:
     """Send what waits in the outbox and is due; how many arrived, and why others did not."""
     failures: dict[str, str] = {}
     delivered = 0
+    unnoted: list[tuple[dt.datetime | None, str | None, str]] = []
 
     def done(sent: channels.Message, problem: str | None) -> None:
         nonlocal delivered
-        at = None
         if problem is None:
             delivered += 1
-            at = clock.now()
         else:
             failures[sent.channel] = problem
-        with transaction(warehouse) as connection:
+        unnoted.append((clock.now() if problem is None else None, problem, sent.id))
+        with contextlib.suppress(UserError):  # somebody holds the file: with the next one
+            _note(warehouse, unnoted)
+
+    channels.send(_claimed(warehouse, rules), done)
+    _note(warehouse, unnoted)
+    return delivered, failures
+
+
+def _note(warehouse: Warehouse, outcomes: list[tuple[dt.datetime | None, str | None, str]]) -> None:
+    """Write when messages arrived or why not, by their ids."""
+    if not outcomes:
+        return
+    with transaction(warehouse) as connection:
+        for outcome in outcomes:
             rows(
                 connection,
                 f"update {SCHEMA}.deliveries set delivered_at = ?, error = ? where id = ?",
-                [at, problem, sent.id],
+                outcome,
             )
-
-    channels.send(_claimed(warehouse, rules), done)
-    return delivered, failures
+    outcomes.clear()
 
 
 def _claimed(warehouse: Warehouse, rules: Rules) -> list[channels.Message]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-_CONNECT, _ANSWER, _ALL = 5, 10, 20  # seconds
+_CONNECT, _ANSWER, _ALL = 5, 10, 30  # seconds
 _TYPES = {"critical": "failure", "warning": "warning", "info": "info", "resolved": "success"}
 
 
@@ -26,17 +28,16 @@ class Message:
 def send(messages: Sequence[Message], done: Callable[[Message, str | None], None]) -> None:
     """Send all; `done` gets each message with the reason why it was not delivered, or None.
 
-    It is called in this thread. A channel that does not answer is left behind after 20 seconds.
+    It is called in this thread. After one message that a channel does not take its others are not
+    tried; a channel that has not answered after 30 seconds is left behind.
     """
-    results: dict[str, str | None] = {}
-    ready = threading.Condition()
+    results: queue.Queue[tuple[Message, str | None]] = queue.Queue()
 
     def work(mine: Sequence[Message]) -> None:
+        problem = None
         for message in mine:
-            problem = _send(message)
-            with ready:
-                results[message.id] = problem
-                ready.notify()
+            problem = problem or _send(message)
+            results.put((message, problem))
 
     channels: dict[str, list[Message]] = {}
     for message in messages:
@@ -44,15 +45,16 @@ def send(messages: Sequence[Message], done: Callable[[Message, str | None], None
     for mine in channels.values():
         threading.Thread(target=work, args=(mine,), daemon=True).start()
     waiting = {message.id: message for message in messages}
-    with ready:
-        while waiting:
-            answered = ready.wait_for(lambda: waiting.keys() & results.keys(), timeout=_ALL)
-            finished = [
-                waiting.pop(name) for name in list(waiting) if not answered or name in results
-            ]
-            for message in finished:
-                late = f"no answer within {_ALL} seconds"
-                done(message, results.get(message.id) if answered else late)
+    until = time.monotonic() + _ALL
+    while waiting:
+        try:
+            message, problem = results.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            break
+        del waiting[message.id]
+        done(message, problem)
+    for message in waiting.values():
+        done(message, f"no answer within {_ALL} seconds")
 
 
 def _send(message: Message) -> str | None:

@@ -22,7 +22,7 @@ import psutil
 import psycopg2
 
 from ingestion import clock
-from ingestion.errors import UserError
+from ingestion.errors import UserError, WrongUsage
 from ingestion.warehouse import Warehouse, rows
 from monitoring.logs import events
 from monitoring.tables import SCHEMA, insert, transaction, upsert
@@ -50,6 +50,7 @@ class Step:
     error: str | None = None
     load: LoadReport | None = None
     build: BuildReport | None = None
+    is_void: bool = False  # the command was called in a wrong way: nothing happened
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
 
@@ -71,6 +72,7 @@ def step(warehouse: Warehouse, run_id: str, command: Command) -> Iterator[Step]:
         try:
             yield found
         except BaseException as error:
+            found.is_void = isinstance(error, WrongUsage)
             found.error = str(error).strip() or type(error).__name__
             raise
         finally:
@@ -96,17 +98,25 @@ def _attempt(write: Callable[[], None], *, said: bool = False) -> bool:
 
 
 def _begin(warehouse: Warehouse, found: Step) -> None:
+    if found.command == "build" and not warehouse.exists():
+        return
     if warehouse.path is None:
         # The lock goes with the process, from whatever host it came.
         held = found._stack.enter_context(warehouse.connect())
         held.autocommit = True
-        rows(held, "select pg_advisory_lock(?, hashtext(?))", [_LOCKS, _lock_name(found)])
+        rows(
+            held,
+            "select pg_advisory_lock(?, hashtext(?))",
+            [_LOCKS, _lock_name(found.run_id, found.command)],
+        )
     with transaction(warehouse) as connection:
         _bury(warehouse, connection)
         _write(connection, found, "running", {})
 
 
 def _end(warehouse: Warehouse, found: Step) -> None:
+    if not warehouse.exists():
+        return
     now = clock.now()
     came_to: dict[str, object] = {
         "ended_at": now,
@@ -122,6 +132,9 @@ def _end(warehouse: Warehouse, found: Step) -> None:
             "rejected": rejected,
         }
     with transaction(warehouse) as connection:
+        if found.is_void:
+            rows(connection, f"delete from {SCHEMA}.runs where run_id = ?", [found.run_id])
+            return
         _write(connection, found, "failed" if found.error else "succeeded", came_to)
         if found.build is not None and found.build.nodes:
             nodes = [asdict(node) for node in found.build.nodes]
@@ -153,7 +166,7 @@ def _bury(warehouse: Warehouse, connection: Any) -> None:
     )
     for run_id, command, started_at, process in running:
         if warehouse.path is None:
-            name = _lock_name(Step(run_id, command, started_at))
+            name = _lock_name(run_id, command)
             free = "select pg_try_advisory_xact_lock(?, hashtext(?))"
             gone = bool(rows(connection, free, [_LOCKS, name])[0][0])
         else:
@@ -168,8 +181,8 @@ def _bury(warehouse: Warehouse, connection: Any) -> None:
             )
 
 
-def _lock_name(found: Step) -> str:
-    return f"{found.run_id} {found.command}"
+def _lock_name(run_id: str, command: str) -> str:
+    return f"{run_id} {command}"
 
 
 def _this_process() -> str:

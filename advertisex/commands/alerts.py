@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
+import duckdb
+import psycopg2
 
 from advertisex import console
 from advertisex.command import command, escaped
@@ -71,7 +73,7 @@ def tell(warehouse: Warehouse, as_json: bool) -> dict[str, Any]:
     of theirs."""
     try:
         told = monitoring.evaluate(warehouse)
-    except UserError as error:
+    except (UserError, duckdb.Error, psycopg2.Error) as error:
         console.err.print(f"[yellow]Alerts were not evaluated:[/] {escaped(str(error))}")
         return {"error": str(error)}
     if not as_json:

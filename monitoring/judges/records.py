@@ -12,6 +12,7 @@ from ingestion.contract import Contract, event_streams
 from monitoring.view import WINDOW, Finding, View, number, percent, quoted
 
 _LOADS = 14  # that a load is compared with
+_LATE_SHARE = 0.1  # more events than this before a day knew a field
 _SHOWN_REASONS = 5
 _SHOWN_CAMPAIGNS = 20
 
@@ -176,7 +177,10 @@ def _null(
 
 
 def new_fields(view: View) -> Iterator[Finding]:
-    """Fields that no contract names and that no event before these days had."""
+    """Fields that no contract names and that hardly an event before these days had.
+
+    Some had it: what came late with the same files.
+    """
     at_least = view.limit("new_field", "at_least")
     for contract in _event_contracts(view):
         stream = contract.stream
@@ -188,13 +192,14 @@ def new_fields(view: View) -> Iterator[Finding]:
             name, like = row["name"], quoted(f"%{json.dumps(row['name'])}:%")
             if row["records"] < at_least:
                 continue
+            enough = max(1, int(_LATE_SHARE * row["records"]))
             known = view.query(
                 f"""
                 select 1 from raw.{stream}
-                where "timestamp" < date '{view.days[0]}' and extra like {like} limit 1
+                where "timestamp" < date '{view.days[0]}' and extra like {like} limit {enough}
                 """
             )
-            if known or not _has_history(view, stream):
+            if len(known) == enough or not _has_history(view, stream):
                 continue
             yield Finding(
                 "new_field",

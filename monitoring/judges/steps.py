@@ -10,7 +10,7 @@ from monitoring.tables import SCHEMA
 from monitoring.view import Finding, View, quoted
 
 _BAD_NODE = ("error", "fail", "runtime error", "warn")
-_WORDS = {"failed": "failed", "died": "died"}
+_FORGOTTEN = dt.timedelta(days=7)
 
 
 def failed_steps(view: View) -> Iterator[Finding]:
@@ -59,7 +59,7 @@ def _step(command: str, outcome: str, streak: list[dict[str, Any]]) -> Finding:
         f"{command}_{outcome}",
         command,
         first["started_at"],
-        f"the {command} {_WORDS[outcome]}{times}",
+        f"the {command} {outcome}{times}",
         f"select * from {SCHEMA}.runs where command = {quoted(command)}"
         f" and started_at >= timestamp '{first['started_at']}' order by started_at",
         tuple(details),
@@ -67,7 +67,10 @@ def _step(command: str, outcome: str, streak: list[dict[str, Any]]) -> Finding:
 
 
 def failed_nodes(view: View) -> Iterator[Finding]:
-    """Models and tests whose latest result is bad, since the first of the bad ones in a row."""
+    """Models and tests whose latest result is bad, since the first of the bad ones in a row.
+
+    What no build ran for a week before the latest is taken to be no more.
+    """
     found = view.query(
         f"""
         with ranked as (
@@ -81,6 +84,7 @@ def failed_nodes(view: View) -> Iterator[Finding]:
         )
         select ranked.node_id, ranked.name, ranked.kind, ranked.model, ranked.severity,
             ranked.failures, ranked.message, ranked.query, ranked.status,
+            ranked.ended_at,
             (
                 select min(bad.ended_at) from {SCHEMA}.node_results as bad
                 where bad.node_id = ranked.node_id and bad.status <> 'skipped'
@@ -91,8 +95,9 @@ def failed_nodes(view: View) -> Iterator[Finding]:
         order by ranked.name
         """
     )
+    latest = max((node["ended_at"] for node in found), default=view.now)
     for node in found:
-        if node["status"] in _BAD_NODE:
+        if node["status"] in _BAD_NODE and latest - node["ended_at"] <= _FORGOTTEN:
             yield _node(view, node)
 
 

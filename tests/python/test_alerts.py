@@ -212,6 +212,25 @@ def test_a_silenced_alert_is_told_when_its_silence_is_over(
     assert "no open alert has the key 'nothing'" in refused.stderr
 
 
+def test_a_run_whose_load_failed_tells_it(make_warehouse: MakeWarehouse, hook: Webhook) -> None:
+    now = at(make_warehouse("duckdb"), "06:00:00", ADX_WEBHOOK_URL=hook.url)
+    now.adx_here("run", "--stream", "clicks", "/nowhere/clicks.csv", exit_code=1)
+    assert "AdvertiseX, critical: load failed: load" in hook.titles
+
+
+def test_a_live_stream_that_falls_silent(warehouse: Warehouse, tmp_path: Path) -> None:
+    """By the clock, and only because the rules say so."""
+    own = tmp_path / "alerts.yml"
+    own.write_text("live: {clicks: 2h}\n")
+    now = at(warehouse, "06:00:00")
+    succeed(now, tmp_path)
+    assert evaluated(now)["open"] == []
+    (alert,) = evaluated(at(now, "06:01:00", ADX_ALERTS=str(own)))["open"]
+    assert alert["key"] == "stream_stale/clicks"
+    assert alert["since"] == "2024-06-09T12:34:56"
+    assert "for 17.4 hours" in alert["summary"]
+
+
 def test_without_a_channel_alerts_are_shown_and_kept(make_warehouse: MakeWarehouse) -> None:
     now = at(make_warehouse("duckdb"), "06:00:00")
     fail(now)

@@ -197,6 +197,8 @@ def test_a_model_and_a_test_that_fail(history: Warehouse, hook: Webhook, tmp_pat
     warehouse.execute("delete from raw.conversions where _file = 'by hand'")
     warehouse.execute("alter table raw.clicks drop column website")
 
+    later = {**now.env, "ADX_NOW": "2025-07-02T07:00:00"}
+    now = dataclasses.replace(now, env=later)
     hook.received.clear()
     now.adx_here("build", exit_code=1)
     told = json.loads(now.adx_here("alerts", "--json").stdout)

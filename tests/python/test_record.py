@@ -24,7 +24,7 @@ def test_a_load_is_recorded_with_what_it_read(warehouse: Warehouse, landing: Pat
     file = landing / "clicks.csv"
     file.write_bytes(CLICKS)
     before = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-    warehouse.adx("load", "--stream", "clicks", str(file))
+    warehouse.adx_here("load", "--stream", "clicks", str(file))
     (run,) = runs(warehouse)
     (loaded,) = warehouse.rows("select * from raw.loaded_files")
     assert (run["command"], run["outcome"], run["error"]) == ("load", "succeeded", None)
@@ -35,10 +35,21 @@ def test_a_load_is_recorded_with_what_it_read(warehouse: Warehouse, landing: Pat
 
 def test_a_load_that_fails_says_why(warehouse: Warehouse, landing: Path) -> None:
     (landing / "notes.csv").write_bytes(b"a,b\n")
-    warehouse.adx("load", str(landing), exit_code=1)
+    warehouse.adx_here("load", str(landing), exit_code=1)
     (run,) = runs(warehouse)
     assert run["outcome"] == "failed"
     assert f"{landing}: no folder in it" in str(run["error"])
+
+
+def test_a_command_called_in_a_wrong_way_is_no_run(
+    make_warehouse: MakeWarehouse, landing: Path
+) -> None:
+    """Nobody is to be woken by a typing error; and a build without a warehouse makes none."""
+    warehouse = make_warehouse("duckdb")
+    warehouse.adx_here("build", exit_code=1)
+    assert not Path(warehouse.env["ADX_DUCKDB_PATH"]).exists()
+    warehouse.adx_here("load", "--stream", "klicks", str(landing), exit_code=2)
+    assert runs(warehouse) == []
 
 
 def test_a_load_that_was_killed_has_died(warehouse: Warehouse, landing: Path) -> None:
@@ -56,12 +67,12 @@ def test_a_load_that_was_killed_has_died(warehouse: Warehouse, landing: Path) ->
         while not marker.exists():
             assert process.poll() is None
             time.sleep(0.05)
-        warehouse.adx("load", "--stream", "clicks", str(landing))
+        warehouse.adx_here("load", "--stream", "clicks", str(landing))
         assert [run["outcome"] for run in runs(warehouse)] == ["running", "succeeded"]
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    warehouse.adx("load", "--stream", "clicks", str(landing))
+    warehouse.adx_here("load", "--stream", "clicks", str(landing))
     assert [run["outcome"] for run in runs(warehouse)] == ["died", "succeeded", "succeeded"]
 
 
@@ -73,7 +84,7 @@ def test_a_warehouse_that_is_held_is_said_once(
     (tmp_path / "clicks.csv").write_bytes(CLICKS)
     connection = warehouse.connect()
     try:
-        done = warehouse.adx("load", "--stream", "clicks", str(tmp_path), exit_code=1)
+        done = warehouse.adx_here("load", "--stream", "clicks", str(tmp_path), exit_code=1)
     finally:
         connection.close()
     assert done.stderr.count("This run is not recorded") == 1
@@ -84,7 +95,7 @@ def test_a_build_is_recorded_node_by_node(make_warehouse: MakeWarehouse, tmp_pat
     """Models with their relations; tests with severity, failures and the model they are about."""
     warehouse = make_warehouse("duckdb")
     (tmp_path / "clicks.csv").write_bytes(CLICKS)
-    warehouse.adx("run", "--stream", "clicks", str(tmp_path))
+    warehouse.adx_here("run", "--stream", "clicks", str(tmp_path))
     load, build = runs(warehouse)
     assert load["run_id"] == build["run_id"]
     assert (build["command"], build["outcome"]) == ("build", "succeeded")
