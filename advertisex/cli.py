@@ -23,6 +23,7 @@ from advertisex.commands import alerts
 from advertisex.commands.backfill import backfill, show_new, show_unknown
 from advertisex.commands.rejects import rejects
 from advertisex.commands.watch import watch
+from advertisex.plan import check_loaded, one_at_a_time, plan_build
 from ingestion.errors import UserError, WrongUsage
 from ingestion.warehouse import PROJECT, Warehouse
 from monitoring import record
@@ -113,11 +114,21 @@ def load(
 @main.command()
 @click.option("--full-refresh", is_flag=True, help="Build everything anew.")
 @click.option("--select", multiple=True, help="Only these models, in dbt's own syntax.")
+@click.option("--no-tests", is_flag=True, help="Do not test what was built.")
 @command
-def build(warehouse: Warehouse, full_refresh: bool, select: tuple[str, ...], as_json: bool) -> bool:
-    """Build the funnel with dbt: seeds, models and their tests."""
-    built = _build(warehouse, record.new_run(), select, full_refresh, as_json)
-    return _said(built, as_json)
+def build(
+    warehouse: Warehouse,
+    full_refresh: bool,
+    select: tuple[str, ...],
+    no_tests: bool,
+    as_json: bool,
+) -> bool:
+    """Build the funnel with dbt: seeds, models and their tests.
+
+    Takes in what was loaded since the last build; with nothing new it ends at once.
+    """
+    options = BuildOptions(select, full_refresh, not no_tests)
+    return _said(_build(warehouse, record.new_run(), options, as_json), as_json)
 
 
 @main.command()
@@ -135,7 +146,7 @@ def run(
     run_id = record.new_run()
     try:
         loaded = _load(warehouse, run_id, paths, stream, contract, _share(max_rejects), as_json)
-        built = _build(warehouse, run_id, (), False, as_json)
+        built = _build(warehouse, run_id, BuildOptions(), as_json)
     except Exception:
         alerts.tell(warehouse, as_json)
         raise
@@ -165,7 +176,7 @@ def demo(warehouse: Warehouse, events: int, days: int, seed: int, as_json: bool)
     run_id = record.new_run()
     loaded = _load(own, run_id, (str(folder / "landing"),), None, None, None, as_json)
     _heading("3. Build and test:", "raw → staging → marts, with dbt", quiet=as_json)
-    built = _build(own, run_id, (), False, as_json)
+    built = _build(own, run_id, BuildOptions(), as_json)
     if not as_json:
         if built.ok:
             _heading("4. Look:", "the funnel by campaign", quiet=False)
@@ -178,8 +189,6 @@ def demo(warehouse: Warehouse, events: int, days: int, seed: int, as_json: bool)
 @command
 def status(warehouse: Warehouse, as_json: bool) -> None:
     """Show what is loaded, how fresh it is, and what was rejected."""
-    from advertisex.dbt import check_loaded
-
     check_loaded(warehouse)
     totals, streams = funnel.totals(warehouse), funnel.streams(warehouse)
     rejected, unknown = funnel.rejects(warehouse), funnel.unknown_fields(warehouse)
@@ -403,12 +412,36 @@ def _reasons(rejected: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in rejected.items())
 
 
-def _build(
-    warehouse: Warehouse,
-    run_id: str,
-    select: tuple[str, ...],
-    full_refresh: bool,
-    as_json: bool,
+@dataclass(frozen=True)
+class BuildOptions:
+    """Which models, whether anew, and whether with tests."""
+
+    select: tuple[str, ...] = ()
+    full_refresh: bool = False
+    tests: bool = True
+
+
+def _build(warehouse: Warehouse, run_id: str, options: BuildOptions, as_json: bool) -> Outcome:
+    check_loaded(warehouse)
+
+    def waiting() -> None:
+        console.err.print(f"Another build is writing to {warehouse}; waiting for it to end.")
+
+    with (
+        one_at_a_time(warehouse, waiting),
+        record.step(warehouse, run_id, "build") as recorded,
+    ):
+        if not options.full_refresh and not options.select:
+            plan = plan_build(warehouse, tests=options.tests)
+            if not as_json:
+                console.out.print(f"To build: {plan}")
+            if plan.nothing_new:
+                return Outcome(True, {"ok": True, "seconds": 0.0, "nodes": []})
+        return _run_dbt(warehouse, recorded, options, as_json)
+
+
+def _run_dbt(
+    warehouse: Warehouse, recorded: record.Step, options: BuildOptions, as_json: bool
 ) -> Outcome:
     from advertisex import dbt
 
@@ -417,12 +450,17 @@ def _build(
         def show(name: str, status: str, done: int, total: int) -> None:
             step(name, done, total)
 
-        with record.step(warehouse, run_id, "build") as recorded:
-            report = dbt.build(warehouse, select=select, full_refresh=full_refresh, progress=show)
-            recorded.build = report
-            if not report.ok:
-                broken = [node for node in report.nodes if node.failed]
-                recorded.error = f"{len(broken)} failed, {broken[0].name}: {broken[0].message}"
+        report = dbt.build(
+            warehouse,
+            select=options.select,
+            full_refresh=options.full_refresh,
+            tests=options.tests,
+            progress=show,
+        )
+    recorded.build = report
+    if not report.ok:
+        broken = [node for node in report.nodes if node.failed]
+        recorded.error = f"{len(broken)} failed, {broken[0].name}: {broken[0].message}"
     document = {
         "ok": report.ok,
         "seconds": round(report.seconds, 3),
@@ -439,7 +477,7 @@ def _build(
     }
     if not as_json:
         _show_build(report)
-        if not select:
+        if not options.select:
             show_new(funnel.unknown_fields(warehouse))
     return Outcome(report.ok, document)
 

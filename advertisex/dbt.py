@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from advertisex.plan import check_loaded, digest
 from ingestion.errors import UserError
-from ingestion.warehouse import PROJECT, RAW, Warehouse, duckdb_problem
+from ingestion.warehouse import PROJECT, Warehouse, duckdb_problem
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FAILED = ("error", "fail", "runtime error")
@@ -68,15 +69,18 @@ def build(
     *,
     select: Sequence[str] = (),
     full_refresh: bool = False,
+    tests: bool = True,
     progress: Progress | None = None,
 ) -> BuildReport:
-    """Seeds, models and their tests. `progress` gets a node's name, status, done and total.
+    """Seeds, models and, if wanted, tests. `progress` gets a node's name, status, done and total.
 
     Raises UserError when there is nothing to build from, or dbt cannot start.
     """
     check_loaded(warehouse)
     # Unit tests say nothing of the data, only of the models; `make test` runs them.
     arguments = ["build", "--exclude-resource-type", "unit_test"]
+    if not tests:
+        arguments += ["--exclude-resource-type", "test"]
     if select:
         # Tests that look at models beside the selected ones may find these out of date, or not yet
         # built.
@@ -84,6 +88,7 @@ def build(
     if full_refresh:
         arguments.append("--full-refresh")
     began = time.perf_counter()
+    os.environ["ADX_PROJECT_DIGEST"] = digest()
     result = _invoke(warehouse, arguments, progress)
     nodes = tuple(_node_result(run) for run in result.results)
     return BuildReport(nodes, time.perf_counter() - began)
@@ -124,15 +129,6 @@ def docs(warehouse: Warehouse, folder: Path) -> Path:
     page = folder / "index.html"
     shutil.copyfile(target_path() / "static_index.html", page)
     return page
-
-
-def check_loaded(warehouse: Warehouse) -> None:
-    """Raise UserError unless the raw schema is there to build from."""
-    if warehouse.exists():
-        with warehouse.connect(read_only=True) as connection:
-            if "loaded_files" in warehouse.tables(connection, RAW):
-                return
-    raise UserError(f"nothing is loaded into {warehouse} yet; run `adx load PATH` first")
 
 
 def target_path() -> Path:

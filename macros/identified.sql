@@ -1,12 +1,22 @@
-{#- The rows of an event stream with `event_id`, an event's own id else the md5 that ingestion made of
-    its text, and `event_text` (semantics section 3). -#}
-{% macro identified(relation, stream, own_id) -%}
+{#- The rows of an event stream with `event_id` and `event_text` (semantics section 3). -#}
+{% macro identified(relation, stream) -%}
     select
         *,
-        coalesce({{ own_id }}, text_md5) as event_id,
+        {{ identity(stream) }} as event_id,
         {{ event_text(stream) }} as event_text
 
     from {{ relation }}
+{%- endmacro %}
+
+{#- An event's identity over its raw row: its own id, else the md5 that ingestion made of its text. -#}
+{% macro identity(stream) -%}
+    {%- set own_ids = {
+        'impressions': 'impression_id',
+        'clicks': 'click_id',
+        'conversions': 'conversion_id',
+        'bid_requests': 'auction_id',
+    } -%}
+    coalesce({{ own_ids[stream] }}, text_md5)
 {%- endmacro %}
 
 {#- An event's text over its raw row: the fields of its contract in their order, but for `targeting`,

@@ -1,5 +1,5 @@
 -- Law 1, stream by stream: accepted = events + extra copies, no event is lost between the raw table
--- and the fact, and the data quality mart says the same.
+-- and the fact, and the data quality mart says the same. Only loads that are finished count.
 with
 
 {% set streams = {
@@ -16,6 +16,7 @@ accepted as (
             '{{ stream }}' as stream,
             count(*) as accepted
         from {{ raw_table }}
+        where _dlt_load_id in (select loads.load_id from {{ ref('stg_ingestion__loads') }} as loads)
         {%- if not loop.last %}
             union all
         {% endif %}

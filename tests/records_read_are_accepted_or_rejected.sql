@@ -2,6 +2,13 @@
 -- the rejected ones among the rejected records.
 with
 
+-- An unfinished load's rows wait for the next load to wipe them.
+finished as (
+
+    select load_id from {{ ref('stg_ingestion__loads') }}
+
+),
+
 loaded_files as (
 
     select
@@ -11,23 +18,42 @@ loaded_files as (
         sum(rejected) as rejected
 
     from {{ source('ingestion', 'loaded_files') }}
+    where load_id in (select finished.load_id from finished)
     group by file
 
 ),
 
 raw_rows as (
 
-    select _file as file from {{ source('adserver', 'impressions') }}
+    select
+        _file as file,
+        _dlt_load_id
+    from {{ source('adserver', 'impressions') }}
     union all
-    select _file as file from {{ source('tracker', 'clicks') }}
+    select
+        _file as file,
+        _dlt_load_id
+    from {{ source('tracker', 'clicks') }}
     union all
-    select _file as file from {{ source('tracker', 'conversions') }}
+    select
+        _file as file,
+        _dlt_load_id
+    from {{ source('tracker', 'conversions') }}
     union all
-    select _file as file from {{ source('exchange', 'bid_requests') }}
+    select
+        _file as file,
+        _dlt_load_id
+    from {{ source('exchange', 'bid_requests') }}
     union all
-    select _file as file from {{ source('campaign_manager', 'campaigns') }}
+    select
+        _file as file,
+        _dlt_load_id
+    from {{ source('campaign_manager', 'campaigns') }}
     union all
-    select _file as file from {{ source('campaign_manager', 'creatives') }}
+    select
+        _file as file,
+        _dlt_load_id
+    from {{ source('campaign_manager', 'creatives') }}
 
 ),
 
@@ -38,7 +64,7 @@ raw_counts as (
         count(*) as raw_records
 
     from raw_rows
-    where file is not null
+    where file is not null and _dlt_load_id in (select finished.load_id from finished)
     group by file
 
 ),
@@ -50,7 +76,7 @@ rejected_counts as (
         count(*) as rejected_records
 
     from {{ source('ingestion', 'rejected_records') }}
-    where file is not null
+    where file is not null and _dlt_load_id in (select finished.load_id from finished)
     group by file
 
 ),

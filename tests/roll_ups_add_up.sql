@@ -1,5 +1,5 @@
--- Law 1: an additive measure has the same sum over the events and over each daily roll-up, before
--- rounding exactly.
+-- Law 1: an additive measure has the same sum over the events, the campaigns' hours and each daily
+-- roll-up, before rounding exactly.
 {% set measures = [
     'bid_requests', 'bids', 'impressions', 'clicks', 'conversions', 'invalid_bid_requests',
     'invalid_impressions', 'invalid_clicks', 'invalid_conversions', 'click_through_conversions',
@@ -29,6 +29,8 @@ dimensions as (
     select 'creative' as dimension
     union all
     select 'website' as dimension
+    union all
+    select 'campaign_hour' as dimension
 
 ),
 
@@ -55,6 +57,19 @@ daily as (
 
     from {{ ref('int_dimensions_measured_daily') }}
     group by dimension, date
+
+    union all
+
+    select
+        'campaign_hour' as dimension,
+        event_date as date,
+        {% for measure in measures -%}
+            sum({{ measure }}) as {{ measure }},
+        {% endfor -%}
+        count(*) as members
+
+    from {{ ref('int_campaigns_measured_hourly') }}
+    group by event_date
 
 ),
 

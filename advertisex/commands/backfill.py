@@ -19,7 +19,7 @@ _SHOWN_FIELDS = 20
 @command
 def backfill(warehouse: Warehouse, stream: str | None, name: str | None, as_json: bool) -> None:
     """Move fields that a contract names now out of `extra` into their columns."""
-    from advertisex.dbt import check_loaded
+    from advertisex.plan import check_loaded
     from ingestion.pipelines import backfill as filling
 
     check_loaded(warehouse)
@@ -44,7 +44,7 @@ def backfill(warehouse: Warehouse, stream: str | None, name: str | None, as_json
     console.out.print(
         f"Filled {report.filled.total():,} values, refused {report.refused.total():,}"
         f" in {report.seconds:.1f} s; "
-        + ("build with `adx build --full-refresh`" if report.changed else "nothing is changed")
+        + ("`adx build` builds everything anew" if report.changed else "nothing is changed")
     )
 
 

@@ -41,7 +41,7 @@ def rejects(
     as_json: bool,
 ) -> None:
     """List rejected records by reason, with samples; with --replay load those that pass now."""
-    from advertisex.dbt import check_loaded
+    from advertisex.plan import check_loaded
     from ingestion.pipelines import rejects as rejected
 
     if contract is not None and not replay:

@@ -2,7 +2,8 @@
 
 Values are parsed by the contract's own SQL. What identifies a record without an id of its own is
 made anew, because its text has all the contract's fields: so a copy that is sent again is still
-the same event. All of it is one transaction of the warehouse (decision 0014).
+the same event. All of it is one transaction of the warehouse (decision 0014), and a load that says
+so in `raw.rewrites`, so that the next build takes nothing for built (decision 0015).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ingestion.errors import UserError, WrongUsage
 from ingestion.pipelines import raw
 from ingestion.pipelines.schema import ensure_tables
 from ingestion.pipelines.scratch import copy, held_columns, scratch, typed_columns
-from ingestion.pipelines.writers import Load, Writer, literal, open_writer, update
+from ingestion.pipelines.writers import Load, Writer, literal, open_writer, record_load, update
 from ingestion.readers.batch import DOCUMENTS
 from ingestion.warehouse import RAW, Warehouse
 
@@ -56,13 +57,14 @@ def backfill(
     report = BackfillReport()
     with warehouse.for_loading() as connection:
         load = Load.now()
-        ensure_tables(warehouse)
+        schema_version = ensure_tables(warehouse)
         try:
             writer = open_writer(connection, load)
             try:
                 for contract, fields in chosen:
                     _fill(warehouse, writer, load, contract, fields, report)
                 if report.changed:
+                    record_load(writer, load, schema_version)
                     writer.commit()
             finally:
                 writer.close()
@@ -83,15 +85,20 @@ def renew_identities(warehouse: Warehouse, writer: Writer, load: Load) -> None:
 
 
 def _chosen(stream: str | None, name: str | None) -> list[tuple[Contract, tuple[Field, ...]]]:
+    """Every contract with its fields to fill, perhaps none: its identities are made anew too."""
     known = {contract.stream: contract for contract in contracts.event_streams()}
     if stream is not None and stream not in known:
         raise WrongUsage(f"the stream {stream!r} has no table; use one of {', '.join(known)}")
-    found = []
-    for contract in [known[stream]] if stream is not None else known.values():
-        fields = tuple(each for each in contract.fields if name in (None, each.name))
-        if fields:
-            found.append((contract, fields))
-    if not found:
+    found = [
+        (
+            contract,
+            tuple(each for each in contract.fields if name in (None, each.name))
+            if stream in (None, contract.stream)
+            else (),
+        )
+        for contract in known.values()
+    ]
+    if not any(fields for _, fields in found):
         where = f"the contract of {stream}" if stream is not None else "any contract"
         raise WrongUsage(f"no field of {where} is called {name!r}")
     return found
@@ -287,6 +294,8 @@ class _Stream:
                 writer.write(self.contract.stream, pa.Table.from_batches([batch]))
         if count:
             update(writer, self.contract.stream, changed, mark)
+            rewrite = {"stream": self.contract.stream, "records": count}
+            writer.write(raw.REWRITES, pa.Table.from_pylist([rewrite]))
             self.report.changed = True
         refused = {
             reason.partition(":")[2]

@@ -19,6 +19,7 @@ REJECTED = "rejected_records"
 LOADED = "loaded_files"
 REPLAYED = "replayed_records"
 UNKNOWN = "unknown_fields"
+REWRITES = "rewrites"
 
 
 def stream_schema(contract: Contract) -> pa.Schema:
@@ -100,6 +101,16 @@ UNKNOWN_SCHEMA = pa.schema(
     ]
 )
 
+# Which run changed how many records of earlier loads in place: builds then start anew.
+REWRITES_SCHEMA = pa.schema(
+    [
+        ("stream", _TEXT),
+        ("records", pa.int64()),
+        ("load_id", _TEXT),
+        ("loaded_at", pa.timestamp("us")),
+    ]
+)
+
 
 def tables() -> dict[str, pa.Schema]:
     """Every table of the raw schema that ingestion writes."""
@@ -110,6 +121,7 @@ def tables() -> dict[str, pa.Schema]:
         LOADED: LOADED_SCHEMA,
         REPLAYED: REPLAYED_SCHEMA,
         UNKNOWN: UNKNOWN_SCHEMA,
+        REWRITES: REWRITES_SCHEMA,
     }
 
 
@@ -125,11 +137,11 @@ def file_column(table: str) -> str:
 
 def load_column(table: str) -> str:
     """The column that holds the id of the load which wrote a row."""
-    return "load_id" if table in (LOADED, REPLAYED, UNKNOWN) else "_dlt_load_id"
+    return "load_id" if table in (LOADED, REPLAYED, UNKNOWN, REWRITES) else "_dlt_load_id"
 
 
 def time_column(table: str) -> str:
     """The column that holds when a row was loaded (UTC)."""
     if table == REPLAYED:
         return "replayed_at"
-    return "loaded_at" if table in (LOADED, UNKNOWN) else "_loaded_at"
+    return "loaded_at" if table in (LOADED, UNKNOWN, REWRITES) else "_loaded_at"

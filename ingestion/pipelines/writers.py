@@ -99,11 +99,12 @@ def update(writer: Writer, table: str, changed: Sequence[str], mark: str) -> Non
 
 def discard(writer: Writer, file: str, load: Load) -> None:
     """Take back what this load wrote of a file."""
-    for table in raw.tables():
-        writer.execute(
-            f"delete from {RAW}.{table} where {raw.file_column(table)} = {literal(file)}"
-            f" and {raw.load_column(table)} = '{load.id}'"
-        )
+    for table, schema in raw.tables().items():
+        if raw.file_column(table) in schema.names:
+            writer.execute(
+                f"delete from {RAW}.{table} where {raw.file_column(table)} = {literal(file)}"
+                f" and {raw.load_column(table)} = '{load.id}'"
+            )
 
 
 class _DuckDB:
@@ -183,6 +184,8 @@ def _together(pieces: list[pa.Table]) -> pa.Table:
 class _Postgres:
     """Copies binary rows, as ADBC's driver makes them of Arrow tables."""
 
+    BATCH = 500
+
     def __init__(self, connection: Any, load: Load) -> None:
         self.load = load
         self.connection = connection
@@ -194,7 +197,11 @@ class _Postgres:
         for name, value in self.load.values(table).items():
             if name not in rows.column_names:
                 rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
-        self.cursor.adbc_ingest(table, rows, mode="append", db_schema_name=RAW)
+        # The driver sends a batch when it is complete: in small ones the server works meanwhile.
+        batches = pa.RecordBatchReader.from_batches(
+            rows.schema, rows.to_batches(max_chunksize=self.BATCH)
+        )
+        self.cursor.adbc_ingest(table, batches, mode="append", db_schema_name=RAW)
 
     def execute(self, sql: str) -> None:
         self.cursor.execute(sql)

@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numba import float32, float64, int32, int64, njit, uint8
 
-from ingestion.readers.compiled import Integer, built_in, compiled, inlined, set_word, word_at
+from ingestion.readers.compiled import (
+    Integer,
+    built_in,
+    compiled,
+    inlined,
+    is_special,
+    set_word,
+    word_at,
+)
 
 NULL, BOOLEAN, INT, LONG, FLOAT, DOUBLE, TEXT, FIXED, ENUM = range(9)
 ARRAY, MAP, RECORD, UNION, DATE, MILLISECONDS, MICROSECONDS, NANOSECONDS, DECIMAL = range(9, 18)
@@ -38,8 +46,6 @@ SLACK = 8  # bytes behind data and output that may be touched
 _ONES = np.int64(0x0101010101010101)
 _HIGHS = np.int64(-0x7F7F7F7F7F7F7F80)
 _BLANKS = np.int64(0x2020202020202020)
-_QUOTES = np.int64(0x2222222222222222)
-_BACKSLASHES = np.int64(0x5C5C5C5C5C5C5C5C)
 
 _BYTES = uint8[::1]
 _STATE = int64[::1]
@@ -162,12 +168,8 @@ def _put_string(data: Any, start: Integer, size: Integer, out: Any, state: Any) 
         if here < 8:
             word |= _BLANKS << (8 * here)
             word &= ~(np.int64(-1) << (8 * here)) | (_BLANKS << (8 * here))
-        quote, escape = word ^ _QUOTES, word ^ _BACKSLASHES
-        special = (quote - _ONES) & ~quote
-        special |= (escape - _ONES) & ~escape
-        special |= (word - _BLANKS) & ~word
         seen |= word
-        if not special & _HIGHS:
+        if not is_special(word):
             set_word(target + at, word)
             at += here
         else:

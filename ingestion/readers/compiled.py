@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import numpy as np
 from numba import int64, njit, void
 from numba.extending import intrinsic
 
@@ -49,3 +50,20 @@ def set_word(_context: Any, address: Any, word: Any) -> Any:
         return context.get_dummy_value()
 
     return void(int64, int64), store
+
+
+_ONES = np.int64(0x0101010101010101)
+_HIGHS = np.int64(-0x7F7F7F7F7F7F7F80)
+_BLANKS = np.int64(0x2020202020202020)
+_QUOTES = np.int64(0x2222222222222222)
+_BACKSLASHES = np.int64(0x5C5C5C5C5C5C5C5C)
+
+
+@inlined
+def is_special(word: Integer) -> bool:
+    """Whether a quote, a backslash or a control character is among eight bytes of a JSON string."""
+    quote, escape = word ^ _QUOTES, word ^ _BACKSLASHES
+    special = (quote - _ONES) & ~quote
+    special |= (escape - _ONES) & ~escape
+    special |= (word - _BLANKS) & ~word
+    return bool(special & _HIGHS)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import boolean, int32, int64, njit, types, uint8, void
 
-from ingestion.readers.compiled import Integer, compiled, set_word, word_at
+from ingestion.readers.compiled import Integer, compiled, is_special, set_word, word_at
 
 ABSENT, NULL, STRING, ESCAPED, NUMBER, LITERAL, NESTED = range(7)
 
@@ -249,6 +249,7 @@ def _members(
     data: Any, offsets: Any, keys: Any, places: Any, first_row: Integer, kinds: Any, begins: Any,
     ends: Any, sure: Any,
 ) -> None:  # fmt: skip
+    source = np.int64(data.ctypes.data)
     names = len(places) - 1
     for index in range(len(offsets) - 1):
         row = first_row + index
@@ -289,6 +290,8 @@ def _members(
             if byte == _QUOTE:
                 at += 1
                 begin, kind = at, STRING
+                while at + 8 <= end and not is_special(word_at(source + at)):
+                    at += 8
                 while at < end:
                     if _TEXT[data[at]]:
                         at += 1

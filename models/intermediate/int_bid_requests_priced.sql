@@ -1,8 +1,17 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'bid_requests'},
+    indexes=lookup_indexes(['event_date']),
+) }}
+
 with
 
 bid_requests as (
 
     select * from {{ ref('int_bid_requests_validated') }}
+    where {{ touched('event_date', 'bid_requests') }}
 
 ),
 
@@ -11,7 +20,7 @@ shown_auctions as (
     select auction_id
 
     from {{ ref('stg_adserver__impressions') }}
-    where auction_id is not null
+    where auction_id is not null and {{ is_among('auction_id', 'bid_requests', 'event_id') }}
     group by auction_id
 
 ),

@@ -1,3 +1,10 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='campaign_id',
+    meta={'touched': 'everything'},
+) }}
+
 with
 
 campaigns as (

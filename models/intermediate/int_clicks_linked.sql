@@ -1,14 +1,26 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'clicks'},
+    indexes=lookup_indexes(['event_date']),
+) }}
+
+{% set click_window_days = (var('click_window_hours') / 24) | round(0, 'ceil') | int %}
+
 with
 
 clicks as (
 
     select * from {{ ref('int_clicks_validated') }}
+    where {{ touched('event_date', 'clicks') }}
 
 ),
 
 impressions as (
 
     select * from {{ ref('int_impressions_priced') }}
+    where {{ touched('event_date', 'clicks', days_before=click_window_days) }}
 
 ),
 
@@ -31,6 +43,7 @@ linked_by_id as (
         identified_impressions.event_id as impression_event_id,
         'id' as match_method,
         clicks.event_at,
+        clicks.event_date,
         identified_impressions.event_at as impression_at
 
     from clicks
@@ -49,6 +62,7 @@ timeline as (
         campaign_id,
         event_id,
         event_at,
+        event_date,
         0 as is_click
 
     from impressions
@@ -61,6 +75,7 @@ timeline as (
         clicks.campaign_id,
         clicks.event_id,
         clicks.event_at,
+        clicks.event_date,
         1 as is_click
 
     from clicks
@@ -106,6 +121,7 @@ linked_by_window as (
         impressions_of_groups.event_id as impression_event_id,
         'window' as match_method,
         clicks_in_groups.event_at,
+        clicks_in_groups.event_date,
         impressions_of_groups.event_at as impression_at
 
     from clicks_in_groups
@@ -137,7 +153,8 @@ linked as (
         cast(
             cast({{ microseconds_between('impression_at', 'event_at') }} as numeric(18, 0))
             * 0.000001 as numeric(18, 6)
-        ) as seconds_since_impression
+        ) as seconds_since_impression,
+        event_date
 
     from unioned
 

@@ -1,14 +1,24 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'clicks'},
+    indexes=lookup_indexes(['event_date', 'campaign_id']),
+) }}
+
 with
 
 clicks as (
 
     select * from {{ ref('int_clicks_validated') }}
+    where {{ touched('event_date', 'clicks') }}
 
 ),
 
 links as (
 
     select * from {{ ref('int_clicks_linked') }}
+    where {{ touched('event_date', 'clicks') }}
 
 ),
 

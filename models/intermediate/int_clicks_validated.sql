@@ -1,8 +1,17 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'clicks'},
+    indexes=lookup_indexes(['event_date']),
+) }}
+
 with
 
 clicks as (
 
     select * from {{ ref('stg_tracker__clicks') }}
+    where {{ touched('event_date', 'clicks') }}
 
 ),
 

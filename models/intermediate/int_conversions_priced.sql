@@ -1,15 +1,24 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'conversions'},
+    indexes=lookup_indexes(['event_date']),
+) }}
+
 with
 
 conversions as (
 
     select * from {{ ref('int_conversions_validated') }}
+    where {{ touched('event_date', 'conversions') }}
 
 ),
 
 last_touches as (
 
     select * from {{ ref('int_conversions_touched') }}
-    where touch_number = touches
+    where touch_number = touches and {{ touched('conversion_date', 'conversions') }}
 
 ),
 

@@ -1,3 +1,11 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='conversion_date',
+    meta={'touched': 'conversions'},
+    indexes=lookup_indexes(['conversion_date']),
+) }}
+
 with
 
 conversions as (
@@ -8,20 +16,25 @@ conversions as (
         {{ dbt.dateadd('day', -var('view_through_days'), 'event_at') }} as view_through_from
 
     from {{ ref('int_conversions_validated') }}
+    where {{ touched('event_date', 'conversions') }}
 
 ),
 
 clicks as (
 
     select * from {{ ref('int_clicks_validated') }}
-    where is_valid
+    where
+        is_valid
+        and {{ touched('event_date', 'conversions', days_before=var('click_through_days')) }}
 
 ),
 
 impressions as (
 
     select * from {{ ref('int_impressions_priced') }}
-    where is_valid
+    where
+        is_valid
+        and {{ touched('event_date', 'conversions', days_before=var('view_through_days')) }}
 
 ),
 
@@ -162,6 +175,7 @@ touched as (
         ) as touch_number,
         count(*) over (partition by conversion_event_id) as touches,
         {{ microseconds_between('touch_at', 'conversion_at') }} as microseconds_to_convert,
+        cast(conversion_at as date) as conversion_date,
         touch_at
 
     from unioned

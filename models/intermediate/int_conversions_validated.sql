@@ -1,8 +1,28 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'conversions'},
+    indexes=lookup_indexes(['event_date']),
+) }}
+
 with
 
+-- With all conversions of the orders in question, whenever they were.
 conversions as (
 
     select * from {{ ref('stg_tracker__conversions') }}
+    where
+        {{ touched('event_date', 'conversions') }}
+        or (user_id, order_id) in (
+            select
+                touched.user_id,
+                touched.order_id
+            from {{ ref('stg_tracker__conversions') }} as touched
+            where
+                {{ touched('touched.event_date', 'conversions') }}
+                and touched.order_id <> ''
+        )
 
 ),
 
@@ -52,6 +72,7 @@ validated as (
         invalid_reason is null as is_valid
 
     from judged
+    where {{ touched('event_date', 'conversions') }}
 
 )
 

@@ -1,3 +1,10 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='creative_id',
+    meta={'touched': 'everything'},
+) }}
+
 with
 
 creatives as (

@@ -1,3 +1,11 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='date',
+    meta={'touched': 'events'},
+    indexes=lookup_indexes(['date']),
+) }}
+
 {% set dimensions = {'campaign': 'campaign_id', 'creative': 'creative_id', 'website': 'website'} %}
 
 with
@@ -5,6 +13,7 @@ with
 events as (
 
     select * from {{ ref('int_events_measured') }}
+    where {{ touched('event_date', 'events') }}
 
 ),
 
@@ -18,7 +27,7 @@ valid_impressions as (
         coalesce(website, 'unknown') as website
 
     from {{ ref('int_impressions_priced') }}
-    where is_valid
+    where is_valid and {{ touched('event_date', 'events') }}
 
 ),
 

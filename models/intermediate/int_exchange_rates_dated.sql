@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', incremental_strategy='append') }}
+
 with
 
 exchange_rates as (
@@ -14,25 +16,25 @@ conversion_types as (
 
 impressions as (
 
-    select * from {{ ref('stg_adserver__impressions') }}
+    select * from {{ arrived_or(ref('stg_adserver__impressions'), 'impressions') }}
 
 ),
 
 clicks as (
 
-    select * from {{ ref('stg_tracker__clicks') }}
+    select * from {{ arrived_or(ref('stg_tracker__clicks'), 'clicks') }}
 
 ),
 
 conversions as (
 
-    select * from {{ ref('stg_tracker__conversions') }}
+    select * from {{ arrived_or(ref('stg_tracker__conversions'), 'conversions') }}
 
 ),
 
 bid_requests as (
 
-    select * from {{ ref('stg_exchange__bid_requests') }}
+    select * from {{ arrived_or(ref('stg_exchange__bid_requests'), 'bid_requests') }}
 
 ),
 
@@ -97,6 +99,15 @@ occurring as (
         'USD' as currency,
         cast(null as date) as event_date
 
+    {% if is_incremental() -%}
+        union all
+
+        select
+            currency,
+            rate_date as event_date
+        from {{ this }}
+    {%- endif %}
+
 ),
 
 currencies as (
@@ -149,3 +160,9 @@ dated as (
 )
 
 select * from dated
+{% if is_incremental() -%}
+    where not exists (
+        select 1 from {{ this }} as known
+        where known.currency = dated.currency and known.rate_date = dated.rate_date
+    )
+{%- endif %}

@@ -1,8 +1,17 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'impressions'},
+    indexes=lookup_indexes(['event_date', 'campaign_id']),
+) }}
+
 with
 
 impressions as (
 
     select * from {{ ref('int_impressions_validated') }}
+    where {{ touched('event_date', 'impressions') }}
 
 ),
 

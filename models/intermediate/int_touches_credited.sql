@@ -1,15 +1,24 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='conversion_date',
+    meta={'touched': 'conversions'},
+    indexes=lookup_indexes(['conversion_date', 'touch_date']),
+) }}
+
 with
 
 conversions as (
 
     select * from {{ ref('int_conversions_priced') }}
-    where is_valid
+    where is_valid and {{ touched('event_date', 'conversions') }}
 
 ),
 
 touches as (
 
     select * from {{ ref('int_conversions_touched') }}
+    where {{ touched('conversion_date', 'conversions') }}
 
 ),
 
@@ -144,6 +153,7 @@ valued as (
             cast(microseconds_to_convert as numeric(18, 0)) * 0.000001 as numeric(18, 6)
         ) as seconds_to_convert,
         conversion_at,
+        conversion_date,
         touch_at,
         cast(touch_at as date) as touch_date
 

@@ -1,3 +1,4 @@
+{{ config(materialized='incremental', incremental_strategy='append') }}
 -- depends_on: {{ ref('crawler_user_agents') }}
 
 {% set expressions = crawler_patterns() %}
@@ -6,19 +7,19 @@ with
 
 impressions as (
 
-    select * from {{ ref('stg_adserver__impressions') }}
+    select * from {{ arrived_or(ref('stg_adserver__impressions'), 'impressions') }}
 
 ),
 
 clicks as (
 
-    select * from {{ ref('stg_tracker__clicks') }}
+    select * from {{ arrived_or(ref('stg_tracker__clicks'), 'clicks') }}
 
 ),
 
 bid_requests as (
 
-    select * from {{ ref('stg_exchange__bid_requests') }}
+    select * from {{ arrived_or(ref('stg_exchange__bid_requests'), 'bid_requests') }}
 
 ),
 
@@ -44,7 +45,9 @@ user_agents as (
     select user_agent
 
     from agents_by_stream
-    where user_agent is not null
+    where
+        user_agent is not null
+        and {{ is_not_in_table('user_agent') }}
     group by user_agent
 
 ),

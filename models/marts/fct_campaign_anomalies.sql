@@ -1,3 +1,12 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='date',
+    on_schema_change='append_new_columns',
+    meta={'touched': 'anomalies'},
+    indexes=lookup_indexes(['date']),
+) }}
+
 with
 
 measured as (
@@ -57,18 +66,19 @@ daily as (
 
     from measured
     cross join metrics
+    where {{ touched('measured.date', 'anomalies', days_before=var('anomaly_window_days')) }}
 
 ),
 
 bounds as (
 
     select
-        campaign_id,
+        dimension_id as campaign_id,
         min(date) as first_date,
         max(max(date)) over () as latest_date
 
-    from daily
-    group by campaign_id
+    from measured
+    group by dimension_id
 
 ),
 
@@ -125,6 +135,7 @@ windows as (
         on
             seen.campaign_id = bounds.campaign_id
             and seen.date <= bounds.latest_date
+    where {{ touched('seen.date', 'anomalies') }}
     group by seen.campaign_id, seen.metric, seen.date, seen.is_ratio
 
 ),

@@ -1,8 +1,17 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='date',
+    on_schema_change='append_new_columns',
+    meta={'touched': 'cohorts'},
+) }}
+
 with
 
 credits as (
 
     select * from {{ ref('int_touches_credited') }}
+    where {{ touched('touch_date', 'cohorts') }}
 
 ),
 

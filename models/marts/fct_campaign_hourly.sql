@@ -1,8 +1,10 @@
+{{ config(materialized='view') }}
+
 with
 
-events as (
+measured as (
 
-    select * from {{ ref('int_events_measured') }}
+    select * from {{ ref('int_campaigns_measured_hourly') }}
 
 ),
 
@@ -10,25 +12,24 @@ hourly as (
 
     select
         campaign_id,
-        cast({{ dbt.date_trunc('hour', 'event_at') }} as timestamp) as hour,
-        cast(sum(bid_requests) as bigint) as bid_requests,
-        cast(sum(bids) as bigint) as bids,
-        cast(sum(impressions) as bigint) as impressions,
-        cast(sum(clicks) as bigint) as clicks,
-        cast(sum(conversions) as bigint) as conversions,
-        cast(sum(invalid_bid_requests) as bigint) as invalid_bid_requests,
-        cast(sum(invalid_impressions) as bigint) as invalid_impressions,
-        cast(sum(invalid_clicks) as bigint) as invalid_clicks,
-        cast(sum(invalid_conversions) as bigint) as invalid_conversions,
-        cast(sum(click_through_conversions) as bigint) as click_through_conversions,
-        cast(sum(view_through_conversions) as bigint) as view_through_conversions,
-        cast(sum(unattributed_conversions) as bigint) as unattributed_conversions,
-        cast(sum(won_impressions) as bigint) as won_impressions,
-        cast(round(coalesce(sum(spend), 0), 6) as numeric(38, 6)) as spend,
-        cast(round(coalesce(sum(revenue), 0), 6) as numeric(38, 6)) as revenue
+        hour,
+        bid_requests,
+        bids,
+        impressions,
+        clicks,
+        conversions,
+        invalid_bid_requests,
+        invalid_impressions,
+        invalid_clicks,
+        invalid_conversions,
+        click_through_conversions,
+        view_through_conversions,
+        unattributed_conversions,
+        won_impressions,
+        cast(round(spend, 6) as numeric(38, 6)) as spend,
+        cast(round(revenue, 6) as numeric(38, 6)) as revenue
 
-    from events
-    group by campaign_id, {{ dbt.date_trunc('hour', 'event_at') }}
+    from measured
 
 )
 

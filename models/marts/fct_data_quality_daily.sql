@@ -1,76 +1,29 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='date',
+    on_schema_change='append_new_columns',
+    meta={'touched': 'everything'},
+) }}
+
 with
 
-impressions as (
+records_accepted as (
 
-    select * from {{ ref('int_impressions_priced') }}
-
-),
-
-clicks as (
-
-    select * from {{ ref('int_clicks_priced') }}
-
-),
-
-conversions as (
-
-    select * from {{ ref('int_conversions_priced') }}
-
-),
-
-bid_requests as (
-
-    select * from {{ ref('int_bid_requests_priced') }}
+    select * from {{ ref('int_records_accepted') }}
 
 ),
 
 rejected_records as (
 
     select * from {{ source('ingestion', 'rejected_records') }}
+    where _dlt_load_id in (select loads.load_id from {{ ref('stg_ingestion__loads') }} as loads)
 
 ),
 
-raw_records as (
+events as (
 
-    select
-        'impressions' as stream,
-        _loaded_at
-    from {{ source('adserver', 'impressions') }}
-
-    union all
-
-    select
-        'clicks' as stream,
-        _loaded_at
-    from {{ source('tracker', 'clicks') }}
-
-    union all
-
-    select
-        'conversions' as stream,
-        _loaded_at
-    from {{ source('tracker', 'conversions') }}
-
-    union all
-
-    select
-        'bid_requests' as stream,
-        _loaded_at
-    from {{ source('exchange', 'bid_requests') }}
-
-    union all
-
-    select
-        'campaigns' as stream,
-        _loaded_at
-    from {{ source('campaign_manager', 'campaigns') }}
-
-    union all
-
-    select
-        'creatives' as stream,
-        _loaded_at
-    from {{ source('campaign_manager', 'creatives') }}
+    select * from {{ ref('int_events_loaded_daily') }}
 
 ),
 
@@ -78,11 +31,11 @@ accepted_records as (
 
     select
         stream,
-        cast(_loaded_at as date) as date,
-        count(*) as accepted
+        load_date as date,
+        sum(accepted) as accepted
 
-    from raw_records
-    group by stream, cast(_loaded_at as date)
+    from records_accepted
+    group by stream, load_date
 
 ),
 
@@ -101,69 +54,18 @@ rejected_by_reason as (
 
 ),
 
-events as (
-
-    select
-        'impressions' as stream,
-        copies,
-        event_at,
-        _loaded_at,
-        0 as is_unmatched,
-        0 as is_unattributed
-    from impressions
-
-    union all
-
-    select
-        'clicks' as stream,
-        copies,
-        event_at,
-        _loaded_at,
-        case when is_valid and impression_event_id is null then 1 else 0 end as is_unmatched,
-        0 as is_unattributed
-    from clicks
-
-    union all
-
-    select
-        'conversions' as stream,
-        copies,
-        event_at,
-        _loaded_at,
-        0 as is_unmatched,
-        case when is_valid and touch_type is null then 1 else 0 end as is_unattributed
-    from conversions
-
-    union all
-
-    select
-        'bid_requests' as stream,
-        copies,
-        event_at,
-        _loaded_at,
-        0 as is_unmatched,
-        0 as is_unattributed
-    from bid_requests
-
-),
-
 events_by_load as (
 
     select
         stream,
-        cast(_loaded_at as date) as date,
-        sum(copies - 1) as extra_copies,
-        count(
-            case
-                when event_at < {{ dbt.dateadd('day', -var('late_after_days'), '_loaded_at') }}
-                    then 1
-            end
-        ) as late_events,
-        sum(is_unmatched) as unmatched_clicks,
-        sum(is_unattributed) as unattributed_conversions
+        load_date as date,
+        sum(extra_copies) as extra_copies,
+        sum(late_events) as late_events,
+        sum(unmatched_clicks) as unmatched_clicks,
+        sum(unattributed_conversions) as unattributed_conversions
 
     from events
-    group by stream, cast(_loaded_at as date)
+    group by stream, load_date
 
 ),
 

@@ -1,18 +1,20 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'arrived_impressions'},
+    indexes=lookup_indexes(['event_date', 'impression_id', 'auction_id', 'creative_id']),
+) }}
+
 with
 
-source as (
+identified as {{ inlined() }} (
 
-    select * from {{ source('adserver', 'impressions') }}
-
-),
-
-identified as (
-
-    {{ identified('source', 'impressions', 'impression_id') }}
+    {{ copies_to_stage(source('adserver', 'impressions'), 'impressions') }}
 
 ),
 
-renamed as (
+renamed as {{ inlined() }} (
 
     select
         -- ids
@@ -45,6 +47,12 @@ renamed as (
         _dlt_load_id
 
     from identified
+
+),
+
+repeated as (
+
+    {{ repeated_events('renamed') }}
 
 ),
 
@@ -83,3 +91,4 @@ deduplicated as (
 )
 
 select * from deduplicated
+{{ and_others_of_dates('impressions') }}

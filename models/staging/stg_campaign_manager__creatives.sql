@@ -1,8 +1,16 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='creative_id',
+    meta={'touched': 'everything'},
+) }}
+
 with
 
 source as (
 
     select * from {{ source('campaign_manager', 'creatives') }}
+    where _dlt_load_id in (select loads.load_id from {{ ref('stg_ingestion__loads') }} as loads)
 
 ),
 

@@ -1,18 +1,20 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'arrived_bid_requests'},
+    indexes=lookup_indexes(['event_date', 'event_id', 'creative_id']),
+) }}
+
 with
 
-source as (
+identified as {{ inlined() }} (
 
-    select * from {{ source('exchange', 'bid_requests') }}
-
-),
-
-identified as (
-
-    {{ identified('source', 'bid_requests', 'auction_id') }}
+    {{ copies_to_stage(source('exchange', 'bid_requests'), 'bid_requests') }}
 
 ),
 
-renamed as (
+renamed as {{ inlined() }} (
 
     select
         -- ids
@@ -46,6 +48,12 @@ renamed as (
         _dlt_load_id
 
     from identified
+
+),
+
+repeated as (
+
+    {{ repeated_events('renamed') }}
 
 ),
 
@@ -85,3 +93,4 @@ deduplicated as (
 )
 
 select * from deduplicated
+{{ and_others_of_dates('bid_requests') }}

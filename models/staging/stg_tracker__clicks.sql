@@ -1,18 +1,20 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'arrived_clicks'},
+    indexes=lookup_indexes(['event_date']),
+) }}
+
 with
 
-source as (
+identified as {{ inlined() }} (
 
-    select * from {{ source('tracker', 'clicks') }}
-
-),
-
-identified as (
-
-    {{ identified('source', 'clicks', 'click_id') }}
+    {{ copies_to_stage(source('tracker', 'clicks'), 'clicks') }}
 
 ),
 
-renamed as (
+renamed as {{ inlined() }} (
 
     select
         -- ids
@@ -39,6 +41,12 @@ renamed as (
         _dlt_load_id
 
     from identified
+
+),
+
+repeated as (
+
+    {{ repeated_events('renamed') }}
 
 ),
 
@@ -73,3 +81,4 @@ deduplicated as (
 )
 
 select * from deduplicated
+{{ and_others_of_dates('clicks') }}

@@ -1,18 +1,20 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='overwrite',
+    unique_key='event_date',
+    meta={'touched': 'arrived_conversions'},
+    indexes=lookup_indexes(['event_date']),
+) }}
+
 with
 
-source as (
+identified as {{ inlined() }} (
 
-    select * from {{ source('tracker', 'conversions') }}
-
-),
-
-identified as (
-
-    {{ identified('source', 'conversions', 'conversion_id') }}
+    {{ copies_to_stage(source('tracker', 'conversions'), 'conversions') }}
 
 ),
 
-renamed as (
+renamed as {{ inlined() }} (
 
     select
         -- ids
@@ -42,6 +44,12 @@ renamed as (
         _dlt_load_id
 
     from identified
+
+),
+
+repeated as (
+
+    {{ repeated_events('renamed') }}
 
 ),
 
@@ -77,3 +85,4 @@ deduplicated as (
 )
 
 select * from deduplicated
+{{ and_others_of_dates('conversions') }}

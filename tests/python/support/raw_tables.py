@@ -6,7 +6,7 @@ would make in one run (several load times, copies with chosen positions).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
@@ -64,6 +64,7 @@ COLUMNS: dict[str, list[str]] = {
         "replayed_records": "stream file position line raw_text reason rejected_load_id load_id "
         "replayed_at",
         "unknown_fields": "stream field file records load_id loaded_at",
+        "rewrites": "stream records load_id loaded_at",
     }.items()
 }
 DEFAULTS = {"currency": "USD", "pricing_model": "auction"}
@@ -127,11 +128,37 @@ def write(warehouse: Warehouse, raw: Mapping[str, Rows]) -> None:
         warehouse.execute(f"create table raw.{table} ({described})")
         rows = raw.get(table, [])
         if rows:
-            schema = pa.schema([(name, _arrow_type(name)) for name in columns])
-            data = pa.Table.from_pylist(
-                [{name: row.get(name) for name in columns} for row in rows], schema=schema
-            )
-            warehouse.append(f"raw.{table}", data)
+            append(warehouse, table, rows)
+    warehouse.execute("create table raw._dlt_loads (load_id varchar, status bigint)")
+    finish(warehouse, load_ids(raw))
+
+
+def append(warehouse: Warehouse, table: str, rows: Rows) -> None:
+    """Append rows to a raw table; their load counts once it is finished."""
+    columns = COLUMNS[table]
+    schema = pa.schema([(name, _arrow_type(name)) for name in columns])
+    data = pa.Table.from_pylist(
+        [{name: row.get(name) for name in columns} for row in rows], schema=schema
+    )
+    warehouse.append(f"raw.{table}", data)
+
+
+def load_ids(raw: Mapping[str, Rows]) -> list[str]:
+    """The loads that the rows are from."""
+    return sorted(
+        {
+            row.get("_dlt_load_id") or row["load_id"]
+            for rows in raw.values()
+            for row in rows
+            if row.get("_dlt_load_id") or row.get("load_id")
+        }
+    )
+
+
+def finish(warehouse: Warehouse, loads: Sequence[str]) -> None:
+    """Note loads as finished, which dlt does last."""
+    for load_id in loads:
+        warehouse.execute(f"insert into raw._dlt_loads values ('{load_id}', 0)")
 
 
 def read(warehouse: Warehouse) -> dict[str, Rows]:

@@ -62,7 +62,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
         time.tzset()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Warehouse:
     """One empty database on one engine, with a scratch folder of its own."""
 
@@ -114,11 +114,16 @@ class Warehouse:
             )
 
     def dbt(
-        self, *arguments: str, variables: Mapping[str, Any] | None = None, project: Path = ROOT
+        self,
+        *arguments: str,
+        variables: Mapping[str, Any] | None = None,
+        project: Path = ROOT,
+        manifest: Any = None,
     ) -> Any:
         """Run dbt in this process, with target and logs in the scratch folder.
 
-        Returns dbt's result; raises ``AssertionError`` with the failed nodes when it failed.
+        With a `manifest`, the result of `parse`, the project is not parsed again. Returns dbt's
+        result; raises ``AssertionError`` with the failed nodes when it failed.
         """
         from dbt.cli.main import dbtRunner
 
@@ -130,7 +135,7 @@ class Warehouse:
             *("--vars", json.dumps(dict(variables or {}))),
         ]
         with environment(self.env):
-            outcome = dbtRunner().invoke(command)
+            outcome = dbtRunner(manifest).invoke(command)
             self._release()
         nodes = getattr(outcome.result, "results", [])
         bad = [

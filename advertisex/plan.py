@@ -1,0 +1,131 @@
+"""What a build has to do, found out in a moment and without dbt, which takes seconds to import."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ingestion.errors import UserError
+from ingestion.warehouse import PROJECT, RAW, Warehouse, rows
+
+_LOADS = "stg_ingestion__loads"
+_LOCK = 7_239_116_041  # PostgreSQL advisory lock: one build at a time in a database
+# What the numbers and their tests depend on beside the raw tables.
+_SOURCES = (
+    "dbt_project.yml",
+    "models/**/*",
+    "macros/**/*",
+    "seeds/*",
+    "tests/*.sql",
+    "tests/generic/*",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to do: `loads` are those since the last complete build.
+
+    Everything has to be built when nothing `is_built`, or when records of earlier loads were
+    rewritten since; `is_changed` tells that the last build was of other project files or by dbt
+    alone, `is_untested` that it was made without tests or that some failed.
+    """
+
+    loads: int
+    is_built: bool
+    is_rewritten: bool
+    is_changed: bool
+    is_untested: bool
+
+    @property
+    def nothing_new(self) -> bool:
+        return self.is_built and not (self.loads or self.is_changed or self.is_untested)
+
+    def __str__(self) -> str:
+        if not self.is_built:
+            return "everything, as there is no complete build yet"
+        if self.is_rewritten:
+            return "everything, as records of earlier loads were rewritten since the last build"
+        if self.loads:
+            return f"{self.loads:,} load{'s' if self.loads > 1 else ''} since the last build"
+        if self.is_changed:
+            return "no new loads, but the last build was of other project files or without adx"
+        return "nothing new, but the tests have not passed" if self.is_untested else "nothing new"
+
+
+def check_loaded(warehouse: Warehouse) -> None:
+    """Raise UserError unless the raw schema is there to build from."""
+    if not warehouse.exists() or not _has_table(warehouse, RAW, "loaded_files"):
+        raise UserError(f"nothing is loaded into {warehouse} yet; run `adx load PATH` first")
+
+
+def plan_build(warehouse: Warehouse, *, tests: bool = True) -> Plan:
+    """What a build of all models has to do now. Raises UserError when the warehouse is busy."""
+    if not _has_table(warehouse, "staging", _LOADS):
+        return Plan(0, False, False, False, False)
+    (last,) = warehouse.query(
+        f"""
+        select
+            count(case when is_built then 1 end) as built,
+            count(case when is_built and not is_tested then 1 end) as untested,
+            count(case when is_built and project <> '{digest()}' then 1 end) as changed
+        from staging.{_LOADS}
+        """
+    )
+    (raw,) = warehouse.query(
+        f"select count(distinct load_id) as loads from {RAW}._dlt_loads where status = 0"
+    )
+    return Plan(
+        loads=raw["loads"] - last["built"],
+        is_built=last["built"] > 0,
+        is_rewritten=_is_rewritten(warehouse),
+        is_changed=last["changed"] > 0,
+        is_untested=tests and last["untested"] > 0,
+    )
+
+
+def _is_rewritten(warehouse: Warehouse) -> bool:
+    """The rule of the macro `is_rewritten`."""
+    return _has_table(warehouse, RAW, "rewrites") and bool(
+        warehouse.query(
+            f"select 1 from {RAW}.rewrites where load_id not in"
+            f" (select load_id from staging.{_LOADS} where is_built) limit 1"
+        )
+    )
+
+
+def _has_table(warehouse: Warehouse, schema: str, table: str) -> bool:
+    """Without parameters, for which DuckDB would import pandas and take a second."""
+    return bool(
+        warehouse.query(
+            "select 1 from information_schema.tables where table_catalog = current_database()"
+            f" and table_schema = '{schema}' and table_name = '{table}'"
+        )
+    )
+
+
+def digest() -> str:
+    """A fingerprint of the project's files."""
+    state = hashlib.sha256()
+    for path in sorted({found for pattern in _SOURCES for found in PROJECT.glob(pattern)}):
+        if path.is_file():
+            state.update(f"{path.relative_to(PROJECT)}\0".encode() + path.read_bytes() + b"\0")
+    return state.hexdigest()
+
+
+@contextmanager
+def one_at_a_time(warehouse: Warehouse, waiting: Callable[[], None]) -> Iterator[None]:
+    """Keep other builds out: a second one says `waiting` and waits for the first to end.
+
+    DuckDB's file lock keeps the second one out by itself, which then says who holds it.
+    """
+    if warehouse.path is not None:
+        yield
+        return
+    with warehouse.connect() as connection:
+        connection.autocommit = True
+        if not rows(connection, "select pg_try_advisory_lock(?)", [_LOCK])[0][0]:
+            waiting()
+            rows(connection, "select pg_advisory_lock(?)", [_LOCK])
+        yield

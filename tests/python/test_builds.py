@@ -1,0 +1,184 @@
+"""`adx build`: it plans first, is right after it was killed, and does not run twice at once."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from advertisex.plan import _LOCK
+from reference.funnel import Rows
+from support import compare, histories, raw_tables
+from support.histories import Build, Load
+from support.warehouses import ROOT, Warehouse
+
+LONG = os.environ.get("ADX_LONG") == "1"
+STEPS = len(list((ROOT / "models").rglob("*.sql")))
+KILLS = 12 if LONG else 1  # after each load
+
+
+def history(seed: int) -> list[Load]:
+    """Loads alone."""
+    steps = histories.random_history(seed, ("none", "at_all")).steps
+    return [step for step in steps if isinstance(step, Load)]
+
+
+def begun(warehouse: Warehouse, loads: list[Load]) -> None:
+    """The loads in fresh raw tables."""
+    raw_tables.write(warehouse, raw_tables.empty())
+    for load in loads:
+        histories.apply(warehouse, load)
+
+
+@contextmanager
+def building(warehouse: Warehouse, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """`adx build` in a process of its own, which is gone at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "advertisex", "build", "--no-tests", *options],
+        env={
+            **os.environ,
+            **warehouse.env,
+            "DBT_TARGET_PATH": str(warehouse.folder / "target"),
+            "DBT_LOG_PATH": str(warehouse.folder / "logs"),
+        },
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for_step(warehouse: Warehouse, process: subprocess.Popen[str], step: int) -> None:
+    """Until dbt begins this step of the build, or the build has ended."""
+    log = warehouse.folder / "logs" / "dbt.log"
+    seen = log.stat().st_size if log.exists() else 0
+    while process.poll() is None:
+        if log.exists() and log.read_bytes()[seen:].count(b" START ") >= step:
+            return
+        time.sleep(0.02)
+
+
+def full_refresh(warehouse: Warehouse) -> dict[str, Rows]:
+    """What a build of everything leaves."""
+    warehouse.adx("build", "--full-refresh", "--no-tests")
+    return compare.read_marts(warehouse)
+
+
+def test_nothing_new_is_said_at_once(warehouse: Warehouse) -> None:
+    """With nothing new a build ends without dbt, which alone takes seconds to import."""
+    loads = history(1)
+    begun(warehouse, loads[:-1])
+    assert "everything" in warehouse.adx("build", "--no-tests").stdout
+    began = time.perf_counter()
+    again = warehouse.adx("build", "--no-tests")
+    assert "nothing new" in again.stdout
+    assert time.perf_counter() - began < 10  # 1 s on an idle machine
+    code = (
+        "import sys; from advertisex.cli import main\n"
+        "try: main(['build', '--no-tests'])\n"
+        "except SystemExit: print('dbt' in sys.modules, 'dlt' in sys.modules)"
+    )
+    imported = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **warehouse.env},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert imported.stdout.splitlines()[-1] == "False False"
+    histories.apply(warehouse, loads[-1])
+    assert "1 load since the last build" in warehouse.adx("build", "--no-tests").stdout
+
+
+def test_a_killed_build_is_done_again(warehouse: Warehouse) -> None:
+    """Killed at any moment, also while everything is built anew: the next build is right."""
+    loads = history(2)[: None if LONG else 3]
+    dice = random.Random(f"kill {warehouse.engine}")
+    begun(warehouse, loads[:1])
+    for load in loads[1:]:
+        for _ in range(KILLS):
+            options = ("--full-refresh",) if dice.random() < 0.3 else ()
+            with building(warehouse, *options) as process:
+                wait_for_step(warehouse, process, dice.randrange(1, STEPS))
+                time.sleep(dice.uniform(0, 0.1))
+                process.kill()
+        histories.apply(warehouse, load)
+    warehouse.adx("build", "--no-tests")
+    found = compare.marts_differences(compare.read_marts(warehouse), full_refresh(warehouse))
+    assert not found, "\n".join(found)
+
+
+def test_a_second_build_waits_or_says_so(warehouse: Warehouse) -> None:
+    """One build at a time: on PostgreSQL the second waits, on DuckDB it says who holds the file."""
+    begun(warehouse, history(3)[:1])
+    with busy(warehouse), building(warehouse) as second:
+        assert second.stdout is not None
+        if warehouse.engine == "duckdb":
+            assert "is held by" in second.stdout.read().replace("\n", " ")
+            assert second.wait() == 1
+        else:
+            said = ""
+            while not said.replace("\n", " ").endswith("waiting for it to end."):
+                said += second.stdout.read(1) or pytest.fail(f"it said {said!r} and ended")
+            assert second.poll() is None
+    assert "Built" in warehouse.adx("build", "--no-tests").stdout
+
+
+@contextmanager
+def busy(warehouse: Warehouse) -> Iterator[None]:
+    """Hold what a build holds while it runs, from a process that is surely not done yet."""
+    held = "connect('{}')".format(warehouse.env.get("ADX_DUCKDB_PATH"))
+    if warehouse.engine == "postgres":
+        connection = warehouse.connect()
+        connection.cursor().execute(f"select pg_advisory_lock({_LOCK})")
+        yield
+        connection.close()
+        return
+    code = f"import duckdb; c = duckdb.{held}; print('held', flush=True); input()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    yield
+    holder.communicate("\n")
+
+
+def test_changed_vars_need_a_full_refresh(warehouse: Warehouse) -> None:
+    """Section 9, law 2: the build says so and changes nothing, until everything is built anew."""
+    loads = history(4)
+    begun(warehouse, loads[:-1])
+    warehouse.dbt("seed")
+    histories.run(warehouse, Build(full=True))
+    before = compare.read_marts(warehouse)
+    histories.apply(warehouse, loads[-1])
+    changed = {"click_flood_clicks": 2}
+    with pytest.raises(AssertionError, match="full refresh"):
+        warehouse.dbt("run", variables=changed)
+    assert compare.read_marts(warehouse) == before
+    warehouse.dbt("run", "--full-refresh", variables=changed)
+    warehouse.dbt("run", variables=changed)
+    with pytest.raises(AssertionError, match="full refresh"):
+        warehouse.dbt("run")
+
+
+def test_settings_name_every_var() -> None:
+    """The fingerprint of the settings holds every var of the project."""
+    import yaml
+
+    variables = yaml.safe_load((ROOT / "dbt_project.yml").read_text())["vars"]
+    macro = Path(ROOT / "macros" / "builds" / "settings.sql").read_text()
+    assert [name for name in variables if f"'{name}'" not in macro] == []
