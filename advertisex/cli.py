@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import sys
@@ -18,11 +19,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from advertisex import console, funnel, progress
 from advertisex.command import command, escaped, options
+from advertisex.commands import alerts
 from advertisex.commands.backfill import backfill, show_new, show_unknown
 from advertisex.commands.rejects import rejects
+from advertisex.commands.watch import watch
 from advertisex.plan import check_loaded, one_at_a_time, plan_build
-from ingestion.errors import UserError
+from ingestion.errors import UserError, WrongUsage
 from ingestion.warehouse import PROJECT, Warehouse
+from monitoring import record
 
 # dbt and dlt take seconds to import: only the commands that need them do.
 if TYPE_CHECKING:
@@ -55,20 +59,32 @@ def main() -> None:
     """A campaign-funnel warehouse: raw ad logs in, a funnel that people trust out."""
 
 
-for each in (rejects, backfill):
+for each in (rejects, backfill, alerts.alerts, watch):
     main.add_command(each)
 
 
 @main.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @market
+@click.option("--fault", metavar="NAME", help="Quiet logs with this fault; `none` has none.")
+@click.option(
+    "--fault-day", type=click.DateTime(["%Y-%m-%d"]), help="The fault's day; else the last day."
+)
 @command
 def generate(
-    warehouse: Warehouse, out: Path, events: int, days: int, seed: int, as_json: bool
+    warehouse: Warehouse,
+    out: Path,
+    events: int,
+    days: int,
+    seed: int,
+    fault: str | None,
+    fault_day: dt.datetime | None,
+    as_json: bool,
 ) -> None:
     """Write made-up but realistic logs of every stream to OUT, and truth.json beside them."""
     began = time.perf_counter()
-    _generate(out, events, days, seed, quiet=as_json)
+    day = fault_day and fault_day.date()
+    _generate(out, events, days, seed, fault=fault, fault_day=day, quiet=as_json)
     if as_json:
         print((out / "truth.json").read_text())
     else:
@@ -90,7 +106,8 @@ def load(
     as_json: bool,
 ) -> bool:
     """Load files, folders or glob patterns, local or as URLs, into the raw schema."""
-    loaded = _load(warehouse, paths, stream, contract, _share(max_rejects), as_json)
+    run_id = record.new_run()
+    loaded = _load(warehouse, run_id, paths, stream, contract, _share(max_rejects), as_json)
     return _said(loaded, as_json)
 
 
@@ -111,7 +128,7 @@ def build(
     Takes in what was loaded since the last build; with nothing new it ends at once.
     """
     options = BuildOptions(select, full_refresh, not no_tests)
-    return _said(_build(warehouse, options, as_json), as_json)
+    return _said(_build(warehouse, record.new_run(), options, as_json), as_json)
 
 
 @main.command()
@@ -125,12 +142,19 @@ def run(
     max_rejects: str | None,
     as_json: bool,
 ) -> bool:
-    """Load, build, and show the funnel."""
-    loaded = _load(warehouse, paths, stream, contract, _share(max_rejects), as_json)
-    built = _build(warehouse, BuildOptions(), as_json)
+    """Load, build, show the funnel, and tell what is amiss."""
+    run_id = record.new_run()
+    try:
+        loaded = _load(warehouse, run_id, paths, stream, contract, _share(max_rejects), as_json)
+        built = _build(warehouse, run_id, BuildOptions(), as_json)
+    except Exception:
+        alerts.tell(warehouse, as_json)
+        raise
     if built.ok and not as_json:
         _show_funnel(warehouse)
-    return _said(_both(loaded, built), as_json)
+    both = _both(loaded, built)
+    told = alerts.tell(warehouse, as_json)
+    return _said(Outcome(both.ok, {**both.document, "alerts": told}), as_json)
 
 
 @main.command()
@@ -149,9 +173,10 @@ def demo(warehouse: Warehouse, events: int, days: int, seed: int, as_json: bool)
     _heading("1. Generate:", f"{events:,} events of {days} days", quiet=as_json)
     _generate(folder / "landing", events, days, seed, quiet=as_json)
     _heading("2. Load:", "files → raw, each record accepted or rejected", quiet=as_json)
-    loaded = _load(own, (str(folder / "landing"),), None, None, None, as_json)
+    run_id = record.new_run()
+    loaded = _load(own, run_id, (str(folder / "landing"),), None, None, None, as_json)
     _heading("3. Build and test:", "raw → staging → marts, with dbt", quiet=as_json)
-    built = _build(own, BuildOptions(), as_json)
+    built = _build(own, run_id, BuildOptions(), as_json)
     if not as_json:
         if built.ok:
             _heading("4. Look:", "the funnel by campaign", quiet=False)
@@ -245,18 +270,34 @@ def _share(text: str | None) -> float | None:
     return value
 
 
-def _generate(out: Path, events: int, days: int, seed: int, *, quiet: bool) -> None:
+def _generate(
+    out: Path,
+    events: int,
+    days: int,
+    seed: int,
+    *,
+    fault: str | None = None,
+    fault_day: dt.date | None = None,
+    quiet: bool,
+) -> None:
+    from advertisex.generator import FAULTS
     from advertisex.generator import generate as make
 
+    if fault is not None and fault not in FAULTS:
+        known = ", ".join(FAULTS)
+        raise WrongUsage(f"the fault {fault!r} is not known; use one of {known}")
     try:
         with _bar("files", quiet=quiet) as step:
-            make(out, events, days, seed, progress=step)
+            make(out, events, days, seed, fault=fault, fault_day=fault_day, progress=step)
+    except ValueError as error:
+        raise WrongUsage(str(error)) from None
     except OSError as error:
         raise UserError(f"cannot write to {error.filename or out}: {error.strerror}") from None
 
 
 def _load(
     warehouse: Warehouse,
+    run_id: str,
     paths: tuple[str, ...],
     stream: str | None,
     contract: str | None,
@@ -265,14 +306,24 @@ def _load(
 ) -> Outcome:
     from ingestion.pipelines.files import load_files
 
-    with progress.loading(as_json=as_json) as listener:
+    with (
+        progress.loading(as_json=as_json) as listener,
+        record.step(warehouse, run_id, "load") as recorded,
+    ):
         report = load_files(paths, warehouse, stream=stream, contract=contract, progress=listener)
-    failed = [file for file in report.files if file.status == "failed"]
-    too_many = (
-        max_rejects is not None
-        and report.read > 0
-        and report.rejected.total() > max_rejects * report.read
-    )
+        failed = [file for file in report.files if file.status == "failed"]
+        too_many = (
+            max_rejects is not None
+            and report.read > 0
+            and report.rejected.total() > max_rejects * report.read
+        )
+        recorded.load = report
+        if failed:
+            recorded.error = f"{failed[0].path}: {failed[0].message}"
+            if len(failed) > 1:
+                recorded.error += f" (the first of {len(failed)} files that were not loaded)"
+        elif too_many:
+            recorded.error = f"{report.rejected.total()} of {report.read} records were rejected"
     if not as_json:
         _show_files(report.files)
         rate = f", {report.read / report.seconds:,.0f} records/s" if report.read else ""
@@ -370,23 +421,28 @@ class BuildOptions:
     tests: bool = True
 
 
-def _build(warehouse: Warehouse, options: BuildOptions, as_json: bool) -> Outcome:
+def _build(warehouse: Warehouse, run_id: str, options: BuildOptions, as_json: bool) -> Outcome:
     check_loaded(warehouse)
 
     def waiting() -> None:
         console.err.print(f"Another build is writing to {warehouse}; waiting for it to end.")
 
-    with one_at_a_time(warehouse, waiting):
+    with (
+        one_at_a_time(warehouse, waiting),
+        record.step(warehouse, run_id, "build") as recorded,
+    ):
         if not options.full_refresh and not options.select:
             plan = plan_build(warehouse, tests=options.tests)
             if not as_json:
                 console.out.print(f"To build: {plan}")
             if plan.nothing_new:
                 return Outcome(True, {"ok": True, "seconds": 0.0, "nodes": []})
-        return _run_dbt(warehouse, options, as_json)
+        return _run_dbt(warehouse, recorded, options, as_json)
 
 
-def _run_dbt(warehouse: Warehouse, options: BuildOptions, as_json: bool) -> Outcome:
+def _run_dbt(
+    warehouse: Warehouse, recorded: record.Step, options: BuildOptions, as_json: bool
+) -> Outcome:
     from advertisex import dbt
 
     with _bar("steps", quiet=as_json) as step:
@@ -401,6 +457,10 @@ def _run_dbt(warehouse: Warehouse, options: BuildOptions, as_json: bool) -> Outc
             tests=options.tests,
             progress=show,
         )
+    recorded.build = report
+    if not report.ok:
+        broken = [node for node in report.nodes if node.failed]
+        recorded.error = f"{len(broken)} failed, {broken[0].name}: {broken[0].message}"
     document = {
         "ok": report.ok,
         "seconds": round(report.seconds, 3),

@@ -13,6 +13,7 @@ import click
 from advertisex import console
 from ingestion.errors import UserError, WrongUsage
 from ingestion.warehouse import TARGETS, from_environment
+from monitoring.logs import events
 
 
 def command(function: Callable[..., bool | None]) -> Callable[..., None]:
@@ -27,6 +28,7 @@ def command(function: Callable[..., bool | None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(*args: Any, target: str | None, verbose: bool, **options: Any) -> None:
         try:
+            events.configure()
             done = function(from_environment(target), *args, **options)
         except UserError as error:
             console.err.print(f"[bold red]Error:[/] {escaped(str(error))}")

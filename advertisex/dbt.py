@@ -26,13 +26,23 @@ Progress = Callable[[str, str, int, int], None]
 
 @dataclass(frozen=True)
 class NodeResult:
-    """One model, seed or test that dbt ran; `status` is dbt's own word."""
+    """One model, seed or test that dbt ran; `status` is dbt's own word.
 
+    A test also has its severity (`error`, `warn`), how many rows failed, the model that it is
+    about, and the query of its failing rows; a model has its relation.
+    """
+
+    id: str
     name: str
     kind: str
     status: str
     seconds: float
     message: str
+    model: str | None = None
+    severity: str | None = None
+    failures: int | None = None
+    relation: str | None = None
+    query: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -80,17 +90,30 @@ def build(
     began = time.perf_counter()
     os.environ["ADX_PROJECT_DIGEST"] = digest()
     result = _invoke(warehouse, arguments, progress)
-    nodes = tuple(
-        NodeResult(
-            run.node.name,
-            str(run.node.resource_type),
-            str(run.status),
-            float(run.execution_time),
-            _first_line(run.message),
-        )
-        for run in result.results
-    )
+    nodes = tuple(_node_result(run) for run in result.results)
     return BuildReport(nodes, time.perf_counter() - began)
+
+
+def _node_result(run: Any) -> NodeResult:
+    node = run.node
+    common = (
+        node.unique_id,
+        node.name,
+        str(node.resource_type),
+        str(run.status),
+        float(run.execution_time),
+        _first_line(run.message),
+    )
+    if node.resource_type != "test":
+        return NodeResult(*common, model=node.name, relation=node.relation_name)
+    about = getattr(node, "attached_node", None) or next(iter(node.depends_on.nodes), "")
+    return NodeResult(
+        *common,
+        model=about.split(".")[-1] or None,
+        severity=node.config.severity.lower(),
+        failures=run.failures,
+        query=node.compiled_code if str(run.status) in (*_FAILED, "warn") else None,
+    )
 
 
 def _first_line(message: str | None) -> str:

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 
 from advertisex import console
 from ingestion.pipelines.progress import Progress, Step
+from monitoring.logs import events
 
 _REDRAW = 0.1  # seconds
 _PLAIN = re.compile(r"[^\s\"=]+")
@@ -22,7 +23,19 @@ _PLAIN = re.compile(r"[^\s\"=]+")
 
 @contextmanager
 def loading(*, as_json: bool) -> Iterator[Progress]:
-    """A listener that shows a load's progress on standard error."""
+    """A listener that shows a load's progress on standard error, and logs each file read."""
+    with _shown(as_json=as_json) as show:
+
+        def listen(step: Step) -> None:
+            if step.status == "read":  # what became of the others is logged when the load ends
+                events.log("file", **_said(step))
+            show(step)
+
+        yield listen
+
+
+@contextmanager
+def _shown(*, as_json: bool) -> Iterator[Progress]:
     if as_json or not console.err.is_terminal:
         write = _json_line if as_json else _line
 

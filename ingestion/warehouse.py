@@ -29,6 +29,7 @@ RAW = "raw"
 _LOAD_MEMORY = "512MB"
 _LOCK = 7_239_116_040  # PostgreSQL advisory lock: one load at a time in a database
 _PATIENCE = 10  # seconds
+_GLANCE = 2  # seconds for who only looks into a DuckDB file, as `adx watch` does
 _HOLDER = """
 select concat(
     'server process ', locks.pid,
@@ -168,12 +169,16 @@ class Warehouse:
 
     def _duckdb(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         assert self.path is not None
-        try:
-            if not read_only:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            return duckdb.connect(str(self.path), read_only=read_only)
-        except (duckdb.Error, OSError) as error:
-            raise duckdb_problem(self.path, error) from None
+        patience = time.monotonic() + _GLANCE
+        while True:
+            try:
+                if not read_only:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                return duckdb.connect(str(self.path), read_only=read_only)
+            except (duckdb.Error, OSError) as error:
+                if "lock on file" not in str(error) or time.monotonic() > patience:
+                    raise duckdb_problem(self.path, error) from None
+            time.sleep(0.05)
 
 
 def from_environment(target: str | None = None) -> Warehouse:

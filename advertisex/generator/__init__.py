@@ -16,9 +16,11 @@ import numpy as np
 
 from advertisex.generator import faults, landing
 from advertisex.generator.model import DAY, Market, Simulation
+from advertisex.generator.planted import FAULTS, plant
 from advertisex.generator.references import reference_files
 from advertisex.generator.truth import (
     AnomalyTruth,
+    FaultTruth,
     FileTruth,
     StreamTruth,
     Truth,
@@ -28,8 +30,8 @@ from advertisex.generator.truth import (
     valid_by_campaign,
 )
 
-__all__ = ["DEFAULT_END", "AnomalyTruth", "FileTruth", "StreamTruth", "Truth", "generate",
-           "read_truth"]  # fmt: skip
+__all__ = ["DEFAULT_END", "FAULTS", "AnomalyTruth", "FaultTruth", "FileTruth", "StreamTruth",
+           "Truth", "generate", "read_truth"]  # fmt: skip
 
 # The last day of the data. Fixed, so that the same arguments give the same bytes for ever, and
 # past, so that no event lies in the future of its load.
@@ -48,32 +50,40 @@ def generate(
     seed: int,
     *,
     end: dt.date | None = None,
+    fault: str | None = None,
+    fault_day: dt.date | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Truth:
     """Writes a landing folder `out` with about `events` distinct events of `days` UTC days.
 
-    `end` is the last day. The same arguments write the same bytes. `progress` is called with a
+    `end` is the last day. With a `fault` of `FAULTS` the logs are quiet but for it, on `fault_day`
+    or the last day. The same arguments write the same bytes. `progress` is called with a
     phase (`simulate`, `plan`, `write`), the steps done and their number. An earlier landing folder
     of this function is replaced; raises `FileExistsError` when `out` has other files where
     landing files go, and `ValueError` for arguments out of range.
     """
     end = end or DEFAULT_END
     _check(events, days, seed, end)
+    day = _day(end, days, fault, fault_day)
     _clear(out)
     report = progress or (lambda phase, done, total: None)
     report("simulate", 0, 1)
     simulation = Simulation(events, days, seed, end)
     simulation.run()
-    faults.plant_anomaly(simulation)
-    faults.plant_floods(simulation)
+    planted = None
+    if fault is None:
+        faults.plant_anomaly(simulation)
+        faults.plant_floods(simulation)
+    else:
+        planted = plant(simulation, fault, day)
     faults.plant_duplicate_conversions(simulation)
     faults.name_twins(simulation)
     report("simulate", 1, 1)
     report("plan", 0, 1)
-    planned = landing.plan(simulation)
+    planned = landing.plan(simulation, planted)
     report("plan", 1, 1)
-    landing.write(out, simulation, planned, progress)
-    references, reference_streams = reference_files(simulation.market)
+    landing.write(out, simulation, planned, progress, odd_files=planted is None)
+    references, reference_streams = reference_files(simulation.market, planted)
     for reference in references:
         target = out / reference.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +100,10 @@ def generate(
         compressions=by_reason(Counter(file.compression or "none" for file in files.values())),
         files=files,
         skipped_files=planned.skipped,
-        anomaly=_anomaly(simulation.market),
+        anomaly=_anomaly(simulation.market) if simulation.market.anomaly else None,
+        fault=(
+            FaultTruth(planted.name, str(fault_day or end), planted.campaign) if planted else None
+        ),
     )
     truth.write(out / "truth.json")
     return truth
@@ -105,6 +118,18 @@ def _check(events: int, days: int, seed: int, end: dt.date) -> None:
         raise ValueError(
             f"{days} days that end on {end} do not lie between {_FIRST_DATE} and {_LAST_DATE}"
         )
+
+
+def _day(end: dt.date, days: int, fault: str | None, fault_day: dt.date | None) -> int:
+    """The planted day, counted from the first."""
+    if fault is None and fault_day is not None:
+        raise ValueError("a fault's day needs a fault")
+    if fault is not None and fault not in FAULTS:
+        raise ValueError(f"fault must be one of {', '.join(FAULTS)}, not {fault}")
+    day = days - 1 if fault_day is None else days - 1 - (end - fault_day).days
+    if not 0 <= day < days:
+        raise ValueError(f"{fault_day} is not among the {days} days that end on {end}")
+    return day
 
 
 def _clear(out: Path) -> None:

@@ -37,15 +37,22 @@ _BURSTS = 20  # from here on, floods take ids that the organic clicks do not use
 FLOOD_LIMIT = 10  # clicks of one user on one campaign in a minute (semantics section 5)
 
 
-def plant_anomaly(simulation: Simulation) -> None:
-    """Ten times the usual clicks for one campaign on one day, on ads that were really shown."""
+def plant_anomaly(simulation: Simulation, day: int | None = None) -> None:
+    """Ten times the usual clicks for one campaign on one day, on ads that were really shown.
+
+    Without `day` it is one that has days before it to compare with, and some busy campaign; else
+    the busiest one.
+    """
     market, rng = simulation.market, simulation.rng
     clicks, shown = market.tables["clicks"], market.tables["impressions"]
     per_campaign = np.bincount(clicks["ad_campaign_id"], minlength=UNKNOWN + 1)[:UNKNOWN]
     busy = np.flatnonzero(per_campaign >= market.days)
     campaign = int(rng.choice(busy)) if len(busy) else int(per_campaign.argmax())
-    first = max(int(market.days * 0.6), min(8, market.days - 1))
-    day = int(rng.integers(first, market.days))
+    if day is None:
+        first = max(int(market.days * 0.6), min(8, market.days - 1))
+        day = int(rng.integers(first, market.days))
+    else:
+        campaign = int(per_campaign.argmax())
     opens = market.start + day * DAY
     usual = max(1.0, float(per_campaign[campaign]) / market.days)
     on_day = (clicks["ad_campaign_id"] == campaign) & (clicks["timestamp"] // DAY == opens // DAY)

@@ -37,6 +37,7 @@ from advertisex.generator.model import (
     chance,
     rows_of,
 )
+from advertisex.generator.planted import Planted, Spoilt
 from advertisex.generator.truth import FileTruth, by_reason
 from advertisex.generator.writers import (
     SEPARATORS,
@@ -170,15 +171,21 @@ class Landing:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def plan(simulation: Simulation) -> Landing:
-    """Assigns every record to a file and adds copies, late ones and rejected ones."""
+def plan(simulation: Simulation, planted: Planted | None = None) -> Landing:
+    """Assigns every record to a file and adds copies, late ones and rejected ones.
+
+    With a planted fault the files are quiet otherwise: none is damaged, few records are rejected.
+    """
     rows = {stream: _originals(simulation, stream) for stream in EVENT_STREAMS}
-    files = _files(simulation.market, rows)
+    files = _files(simulation.market, rows, planted)
     for stream in EVENT_STREAMS:
         _add_copies(simulation, stream, rows[stream], files)
-    _add_tails(files)
+    if planted is None:
+        _add_tails(files)
     for stream in EVENT_STREAMS:
-        _add_rejected(simulation, stream, rows[stream], files)
+        _add_rejected(simulation, stream, rows[stream], files, each=planted is None)
+    if planted is not None and planted.spoilt is not None:
+        _add_spoilt(simulation, rows["impressions"], planted, planted.spoilt)
     return Landing(rows, files)
 
 
@@ -204,7 +211,7 @@ def _originals(simulation: Simulation, stream: str) -> Rows:
     )  # fmt: skip
 
 
-def _files(market: Market, rows: Mapping[str, Rows]) -> list[LandingFile]:
+def _files(market: Market, rows: Mapping[str, Rows], planted: Planted | None) -> list[LandingFile]:
     """One file a feed and day, more of a large day; sets each row's `file`."""
     files: list[LandingFile] = []
     for feed_number, feed in enumerate(FEEDS):
@@ -231,6 +238,8 @@ def _files(market: Market, rows: Mapping[str, Rows]) -> list[LandingFile]:
         for day in range(market.days):
             for part_number in range(int(parts[day])):
                 style = STYLES[feed][(int(first[day]) + part_number) % len(STYLES[feed])]
+                if planted is not None:
+                    style = planted.style(feed, day, style, STYLES[feed][0])
                 name = f"{feed}-{part_number + 1:02d}.{style.ending}"
                 date = market.first_day + dt.timedelta(days=day)
                 files.append(LandingFile(feed, f"{feed}/{date}/{name}", style))
@@ -295,10 +304,10 @@ def _add_tails(files: list[LandingFile]) -> None:
 
 
 def _add_rejected(
-    simulation: Simulation, stream: str, part: Rows, files: list[LandingFile]
+    simulation: Simulation, stream: str, part: Rows, files: list[LandingFile], *, each: bool
 ) -> None:
-    """Spoilt versions of good records, beside these: each fault at least once, where a style
-    can express it."""
+    """Spoilt versions of good records, beside these, where a style can express the fault: each
+    fault at least once, or only as many as the share of rejects allows."""
     rng, encoder = simulation.rng, Encoder(simulation.market.vocabularies)
     count = len(part.event)
     sizes = np.bincount(part.file, minlength=len(files))
@@ -330,7 +339,8 @@ def _add_rejected(
         if not able:
             continue
         seen.add(key)
-        wanted = max(1, round(_REJECTED_SHARE * count * fault.weight / total))
+        share = _REJECTED_SHARE * count * fault.weight / total
+        wanted = max(1, round(share)) if each else int(share + rng.random())
         weights = np.array([len(of_file[number]) for number in able], dtype=np.float64)
         for number in rng.choice(able, wanted, p=weights / weights.sum()).tolist():
             base.append(int(rng.choice(of_file[number])))
@@ -339,6 +349,18 @@ def _add_rejected(
     part.faults = faults
     role = np.full(len(index), REJECTED)
     _extend(part, rows_of(part.columns, index), index, role, part.file[index], part.day[index])
+
+
+def _add_spoilt(simulation: Simulation, part: Rows, planted: Planted, spoilt: Spoilt) -> None:
+    """Records that are rejected in place of good ones, in the files of the planted day."""
+    feed = FEEDS.index("impressions")
+    beside = np.flatnonzero(
+        (part.day == planted.day) & (part.feed == feed) & (part.role == ORIGINAL)
+    )
+    base = beside[simulation.rng.integers(0, len(beside), len(spoilt.faults))]
+    role = np.full(len(base), REJECTED)
+    _extend(part, spoilt.columns, base, role, part.file[base], part.day[base])
+    part.faults += spoilt.faults
 
 
 def _can_hold(encoder: Encoder, file: LandingFile, size: int, stream: str, fault: Fault) -> bool:
@@ -365,7 +387,14 @@ def _can_hold(encoder: Encoder, file: LandingFile, size: int, stream: str, fault
 # Writing.
 
 
-def write(out: Path, simulation: Simulation, landing: Landing, progress: Progress | None) -> None:
+def write(
+    out: Path,
+    simulation: Simulation,
+    landing: Landing,
+    progress: Progress | None,
+    *,
+    odd_files: bool = True,
+) -> None:
     """Writes the event files one by one; `landing.truths` then says what each holds."""
     encoder = Encoder(simulation.market.vocabularies)
     landing.rejected = {stream: Counter() for stream in (*EVENT_STREAMS, "interactions")}
@@ -392,7 +421,8 @@ def write(out: Path, simulation: Simulation, landing: Landing, progress: Progres
             landing.rejected[file.feed]["malformed"] += 1
         if progress:
             progress("write", number + 1, len(landing.files))
-    _write_specials(out, simulation.market, landing)
+    if odd_files:
+        _write_specials(out, simulation.market, landing)
 
 
 def _put(out: Path, path: str, data: bytes) -> None:

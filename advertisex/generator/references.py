@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from advertisex.generator import roster
 from advertisex.generator.model import DAY, Market
+from advertisex.generator.planted import Planted, budget_cut
 from advertisex.generator.truth import FileTruth, StreamTruth, by_reason
 from advertisex.generator.writers import csv_text
 
@@ -23,6 +24,8 @@ CREATIVE_FIELDS = (
 
 _TIME_ZONES = {"EUR": "Europe/Berlin", "GBP": "Europe/London", "SEK": "Europe/Stockholm",
                "JPY": "Asia/Tokyo", "USD": "America/New_York"}  # fmt: skip
+
+_AMPLE_BUDGET = "1000000.00"
 
 Row = dict[str, str]
 
@@ -145,10 +148,15 @@ _BAD_CREATIVES: tuple[tuple[str, dict[str, str]], ...] = (
 )
 
 
-def reference_files(market: Market) -> tuple[list[ReferenceFile], dict[str, StreamTruth]]:
-    """An export on the first day, changes around the middle, and a full export on the last day."""
-    first, updates = _campaigns(market), []
-    updates = _campaign_updates(market, first)
+def reference_files(
+    market: Market, planted: Planted | None = None
+) -> tuple[list[ReferenceFile], dict[str, StreamTruth]]:
+    """An export on the first day, changes around the middle, and a full export on the last day.
+
+    With a planted fault the exports are without rejects, and nothing changes but what it changes.
+    """
+    first = _campaigns(market)
+    updates = _campaign_updates(market, first) if planted is None else []
     creatives, moved = _creatives(market)
     days = [str(market.first_day + dt.timedelta(days=day)) for day in range(market.days)]
     middle, last = days[len(days) // 2], days[-1]
@@ -165,6 +173,8 @@ def reference_files(market: Market) -> tuple[list[ReferenceFile], dict[str, Stre
         _csv(f"creatives/{middle}/moved.csv", "creatives", CREATIVE_FIELDS, moved,
              bad_creatives[:2], ",", b"crt-1\n"),
     ]  # fmt: skip
+    if planted is not None:
+        files, updates = _quiet_files(market, first, creatives, moved, planted)
     held = {
         "campaigns": {(row["campaign_id"], row["updated_at"]) for row in first + updates},
         "creatives": {(row["creative_id"], row["updated_at"]) for row in creatives + moved},
@@ -184,6 +194,32 @@ def reference_files(market: Market) -> tuple[list[ReferenceFile], dict[str, Stre
             current_versions=len({key for key, _ in versions}),
         )
     return files, streams
+
+
+def _quiet_files(
+    market: Market, campaigns: list[Row], creatives: list[Row], moved: list[Row], planted: Planted
+) -> tuple[list[ReferenceFile], list[Row]]:
+    """The exports without rejects, with budgets that last; and the later versions in them."""
+    for row in campaigns:
+        row["daily_budget"] = _AMPLE_BUDGET
+    first_day = str(market.first_day)
+    files = [
+        _csv(f"campaigns/{first_day}/export.csv", "campaigns", CAMPAIGN_FIELDS, campaigns, [],
+             ";", b""),
+        _json(f"creatives/{first_day}/export.json", "creatives", creatives + moved, []),
+    ]  # fmt: skip
+    cut = budget_cut(planted)
+    if cut is None:
+        return files, []
+    number, day = cut
+    change = {
+        **campaigns[number],
+        "updated_at": _time(market.start + day * DAY),
+        "daily_budget": "0.01",
+    }
+    date = market.first_day + dt.timedelta(days=day)
+    files.append(_json(f"campaigns/{date}/changes.json", "campaigns", [change], []))
+    return files, [change]
 
 
 def _file(

@@ -64,6 +64,15 @@ class AnomalyTruth:
 
 
 @dataclass(frozen=True)
+class FaultTruth:
+    """The fault that was planted: its name, its day, and the campaign that it concerns."""
+
+    name: str
+    date: str
+    campaign_id: str | None
+
+
+@dataclass(frozen=True)
 class Truth:
     """Facts about a folder; `files` is keyed by the path relative to the folder."""
 
@@ -76,10 +85,14 @@ class Truth:
     compressions: dict[str, int]
     files: dict[str, FileTruth]
     skipped_files: dict[str, str]  # path → the path of the file with the same content
-    anomaly: AnomalyTruth
+    anomaly: AnomalyTruth | None
+    fault: FaultTruth | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        found = asdict(self)
+        if self.fault is None:
+            del found["fault"]
+        return found
 
     def write(self, path: Path) -> None:
         text = json.dumps(self.as_dict(), indent=2, sort_keys=True, ensure_ascii=False)
@@ -91,7 +104,8 @@ def read_truth(path: Path) -> Truth:
     read = json.loads(path.read_text(encoding="utf-8"))
     read["streams"] = {name: StreamTruth(**value) for name, value in read["streams"].items()}
     read["files"] = {name: FileTruth(**value) for name, value in read["files"].items()}
-    read["anomaly"] = AnomalyTruth(**read["anomaly"])
+    read["anomaly"] = AnomalyTruth(**read["anomaly"]) if read["anomaly"] else None
+    read["fault"] = FaultTruth(**read["fault"]) if read.get("fault") else None
     return Truth(**read)
 
 

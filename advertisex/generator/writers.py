@@ -133,6 +133,7 @@ EXTRAS: Mapping[str, Sequence[Any]] = {
     "slot": ({"w": 300, "h": 250}, {"w": 728, "h": 90, "above_fold": True}, None),
     "viewable": (True, False, None),
     "sdk_version": ("4.1.0", "4.2.3", None),
+    "consent": ("granted", "denied", None),
 }
 
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import duckdb
 import pyarrow as pa
 
+from ingestion import clock
 from ingestion.pipelines import raw
 from ingestion.warehouse import RAW
 
@@ -32,8 +33,8 @@ class Load:
 
     @classmethod
     def now(cls) -> Load:
-        at = dt.datetime.now(dt.UTC)
-        return cls(f"{at.timestamp():.6f}", at.replace(tzinfo=None))
+        at = clock.now()
+        return cls(f"{at.replace(tzinfo=dt.UTC).timestamp():.6f}", at)
 
     def values(self, table: str) -> dict[str, pa.Scalar]:
         """The lineage that all rows of a load share, by column."""

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from advertisex.generator import FAULTS
 from conftest import MakeWarehouse
+from monitoring.rules import read_rules
 from support import compare, raw_tables
 from support.warehouses import ENGINES, ROOT, Warehouse
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MONITORING = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
 CONTRACTS = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
 MODELS = sorted(ROOT.glob("models/**/*.sql"))
 DBT_FILES = ("dbt_project.yml", "models", "macros", "profiles", "seeds", "tests/generic")
@@ -90,6 +93,26 @@ def test_readme_mart_builds(engine: str, make_warehouse: MakeWarehouse, tmp_path
         {"date": date(2024, 6, 9), "country": "FR", "impressions": 1},
         {"date": date(2024, 6, 9), "country": "unknown", "impressions": 1},
     ]
+
+
+def test_monitoring_lists_kinds_and_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/monitoring.md: each kind of alert, each fault that can be planted, and its rules."""
+
+    def listed(name: str, cells: str) -> list[str]:
+        table = MONITORING[MONITORING.index(f"<!-- {name} -->") :]
+        found = re.findall(cells, table[: table.index(f"<!-- /{name} -->")], re.MULTILINE)
+        return [word for cell in found for word in re.findall(r"`(\w+)`", cell)]
+
+    kinds = set(read_rules().rules)
+    assert set(listed("kinds", r"^\| ([^|]*) \|")) == kinds
+    assert listed("faults", r"^\| ([^|]*) \|") == [name for name in FAULTS if name != "none"]
+    assert set(listed("faults", r"\| ([^|]*) \|$")) < kinds
+    for name, what in FAULTS.items():
+        assert name == "none" or f"| `{name}` | {what} |" in MONITORING
+    own = tmp_path / "alerts.yml"
+    own.write_text(block(MONITORING, "yaml"), encoding="utf-8")
+    monkeypatch.setenv("ADX_ALERTS", str(own))
+    assert read_rules().rules["budget_overspent"].thresholds == {"pacing": 1.05}
 
 
 def impression(country: str | None) -> dict[str, Any]:

@@ -196,6 +196,7 @@ def test_additive_measures_add_up(loaded: Loaded) -> None:
 def test_planted_anomaly_is_found(loaded: Loaded) -> None:
     """Section 8: the day with ten times the clicks stands out."""
     planted = loaded.truth.anomaly
+    assert planted is not None
     assert planted.is_detectable
     found = [
         row

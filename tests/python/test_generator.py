@@ -493,6 +493,7 @@ def test_clicks_by_campaign_and_the_anomaly(truth: Truth, counted: Counted) -> N
     by_campaign = Counter(e["ad_campaign_id"] for e in valid)
     assert by_campaign == truth.streams["clicks"].valid_by_campaign
     by_day = Counter((e["ad_campaign_id"], e["timestamp"][:10]) for e in valid)
+    assert truth.anomaly is not None
     planted = by_day[truth.anomaly.campaign_id, truth.anomaly.date]
     assert planted == truth.anomaly.clicks
     assert planted > 4 * truth.anomaly.usual_clicks

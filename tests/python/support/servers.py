@@ -56,7 +56,7 @@ class Place:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], port: int, log: Path) -> Iterator[None]:
+def running(command: list[str], port: int, log: Path) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=log.parent)
     try:
@@ -130,7 +130,7 @@ def s3(folder: Path) -> Iterator[Place]:
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    with _running(command, ports["s3"], folder / "weed.log"):
+    with running(command, ports["s3"], folder / "weed.log"):
         yield _Bucket("s3://logs", environment)
 
 
@@ -168,7 +168,7 @@ def gs(folder: Path) -> Iterator[Place]:
     command = [str(wrapper._get_binary_path())]
     for name, value in options.items():
         command += [f"-{name}", str(value)]
-    with _running(command, port, folder / "gcs.log"):
+    with running(command, port, folder / "gcs.log"):
         yield _GoogleBucket("gs://logs", {"STORAGE_EMULATOR_HOST": url})
 
 
@@ -199,7 +199,7 @@ def az(folder: Path) -> Iterator[Place]:
         f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={key};"
         f"BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1;"
     )
-    with _running([*command, "--blobPort", str(port)], port, folder / "azurite.log"):
+    with running([*command, "--blobPort", str(port)], port, folder / "azurite.log"):
         yield _Container("az://logs", {"AZURE_STORAGE_CONNECTION_STRING": connection})
 
 

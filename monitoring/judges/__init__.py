@@ -1,0 +1,1 @@
+"""One module a subject; each gives findings from what a `View` shows."""

@@ -1,0 +1,131 @@
+"""Loads and builds that failed or died; models and tests that failed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+from monitoring.tables import SCHEMA
+from monitoring.view import Finding, View, quoted
+
+_BAD_NODE = ("error", "fail", "runtime error", "warn")
+_FORGOTTEN = dt.timedelta(days=7)
+
+
+def failed_steps(view: View) -> Iterator[Finding]:
+    """A load or build that did not succeed, until one does; also if that is over already."""
+    steps = view.query(
+        f"""
+        select run_id, command, started_at, ended_at, outcome, error from {SCHEMA}.runs
+        where outcome <> 'running' order by started_at
+        """
+    )
+    for command in ("load", "build"):
+        streaks: dict[str, list[dict[str, Any]]] = {}
+        for step in [step for step in steps if step["command"] == command]:
+            if step["outcome"] == "succeeded":
+                streaks = {
+                    outcome: still
+                    for outcome, streak in streaks.items()
+                    if (still := [bad for bad in streak if view.is_new(bad["ended_at"])])
+                }
+                for streak in streaks.values():
+                    streak[-1]["over"] = step["started_at"]
+            else:
+                streaks.setdefault(step["outcome"], []).append(step)
+        for outcome, streak in streaks.items():
+            if command == "build" and outcome == "failed" and _has_nodes(view, streak[-1]):
+                continue
+            yield _step(command, outcome, streak)
+
+
+def _has_nodes(view: View, step: dict[str, Any]) -> bool:
+    """Whether a failed build is told by its models and tests."""
+    sql = f"select count(*) as nodes from {SCHEMA}.node_results where run_id = ?"
+    return bool(view.query(sql, step["run_id"])[0]["nodes"])
+
+
+def _step(command: str, outcome: str, streak: list[dict[str, Any]]) -> Finding:
+    first, last = streak[0], streak[-1]
+    times = "" if len(streak) == 1 else f", {len(streak)} times"
+    over = last.get("over")
+    details = [f"{last['started_at']:%Y-%m-%d %H:%M:%S} UTC: {last['error']}"]
+    if over is not None:
+        details.append(f"over: the {command} of {over:%Y-%m-%d %H:%M:%S} UTC succeeded")
+    else:
+        details.append(f"mend the cause and run `adx {command}` again")
+    return Finding(
+        f"{command}_{outcome}",
+        command,
+        first["started_at"],
+        f"the {command} {outcome}{times}",
+        f"select * from {SCHEMA}.runs where command = {quoted(command)}"
+        f" and started_at >= timestamp '{first['started_at']}' order by started_at",
+        tuple(details),
+    )
+
+
+def failed_nodes(view: View) -> Iterator[Finding]:
+    """Models and tests whose latest result is bad, since the first of the bad ones in a row.
+
+    What no build ran for a week before the latest is taken to be no more.
+    """
+    found = view.query(
+        f"""
+        with ranked as (
+            select *, row_number() over (partition by node_id order by ended_at desc) as age
+            from {SCHEMA}.node_results
+        ),
+        good as (
+            select node_id, max(ended_at) as at from {SCHEMA}.node_results
+            where status not in ('error', 'fail', 'runtime error', 'warn', 'skipped')
+            group by node_id
+        )
+        select ranked.node_id, ranked.name, ranked.kind, ranked.model, ranked.severity,
+            ranked.failures, ranked.message, ranked.query, ranked.status,
+            ranked.ended_at,
+            (
+                select min(bad.ended_at) from {SCHEMA}.node_results as bad
+                where bad.node_id = ranked.node_id and bad.status <> 'skipped'
+                    and (good.at is null or bad.ended_at > good.at)
+            ) as since
+        from ranked left join good on ranked.node_id = good.node_id
+        where ranked.age = 1
+        order by ranked.name
+        """
+    )
+    latest = max((node["ended_at"] for node in found), default=view.now)
+    for node in found:
+        if node["status"] in _BAD_NODE and latest - node["ended_at"] <= _FORGOTTEN:
+            yield _node(view, node)
+
+
+def _node(view: View, node: dict[str, Any]) -> Finding:
+    is_error = node["status"] in ("error", "runtime error")
+    trace = (
+        f"select ended_at, status, message, relation from {SCHEMA}.node_results"
+        f" where node_id = {quoted(node['node_id'])} order by ended_at desc"
+    )
+    since: dt.datetime = node["since"]
+    if is_error or node["kind"] != "test":
+        summary = f"dbt could not {'run the test' if node['kind'] == 'test' else 'build'}"
+        return Finding(
+            "test_failed" if node["kind"] == "test" else "model_failed",
+            node["name"],
+            since,
+            f"{summary} {node['name']}",
+            trace,
+            (node["message"], "what builds on it was left out"),
+        )
+    kind = "test_warned" if node["status"] == "warn" else "test_failed"
+    kind = view.rules.tests.get(node["name"], kind)
+    failures = node["failures"] or 0
+    return Finding(
+        kind,
+        node["name"],
+        since,
+        f"{failures:,} row{'' if failures == 1 else 's'} of {node['model']} fail"
+        f"{'s' if failures == 1 else ''} the test {node['name']}",
+        node["query"] or trace,
+    )

@@ -1,0 +1,235 @@
+"""Planted faults, each caught with the right alert and no other; quiet days give none.
+
+From the files to the message is one `adx run`: fourteen quiet days are in the warehouse, the day
+with the fault arrives the next morning, and a real web server takes what is told.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import landing
+from advertisex.generator import DEFAULT_END, FAULTS, generate
+from conftest import MakeWarehouse
+from support.receivers import Webhook, webhook
+from support.warehouses import Warehouse
+
+EVENTS_A_DAY, HISTORY = 6_000, 14
+QUIET_DAYS = 30 if landing.LONG else 2
+SEED = 3
+
+CAUGHT = {
+    "few_impressions": "campaign_anomaly",
+    "many_clicks": "campaign_anomaly/{campaign}",
+    "stream_stops": "stream_stopped/impressions",
+    "campaign_stops": "campaign_stopped/{campaign}",
+    "null_user_agents": "nulls/impressions.user_agent",
+    "new_field": "new_field/impressions.consent",
+    "changed_type": "column_type_changed/impressions.price_cpm",
+    "rejects": "rejects_jump/impressions",
+    "unknown_currency": "exchange_rate_missing/amounts_have_an_exchange_rate",
+    "small_budget": "budget_overspent/{campaign}",
+}
+
+
+@pytest.fixture(scope="module")
+def hook() -> Iterator[Webhook]:
+    with webhook() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Quiet logs of the history and one more day."""
+    folder = tmp_path_factory.mktemp("quiet") / "landing"
+    generate(folder, EVENTS_A_DAY * (HISTORY + 1), HISTORY + 1, SEED, fault="none")
+    return folder
+
+
+def days(folder: Path, first: dt.date, last: dt.date) -> list[str]:
+    """The folders of these days."""
+    return [
+        str(day) for day in sorted(folder.glob("*/*")) if first <= dt.date.fromisoformat(day.name)
+        <= last
+    ]  # fmt: skip
+
+
+def run(warehouse: Warehouse, hook: Webhook, day: dt.date, *folders: str) -> dict[str, Any]:
+    """`adx run` on the morning after a day: what it says of the alerts."""
+    morning = dt.datetime.combine(day + dt.timedelta(1), dt.time(6))
+    env = {**warehouse.env, "ADX_NOW": morning.isoformat(), "ADX_WEBHOOK_URL": hook.url}
+    hook.received.clear()
+    done = dataclasses.replace(warehouse, env=env).adx_here("run", "--json", *folders)
+    alerts: dict[str, Any] = json.loads(done.stdout)["alerts"]
+    assert alerts["problems"] == {}
+    return alerts
+
+
+@pytest.fixture(scope="module")
+def history(make_warehouse: MakeWarehouse, quiet: Path, hook: Webhook) -> Warehouse:
+    """A DuckDB warehouse that holds the quiet days before the last."""
+    warehouse = make_warehouse("duckdb")
+    before = DEFAULT_END - dt.timedelta(1)
+    alerts = run(warehouse, hook, before, *days(quiet, dt.date.min, before))
+    assert alerts["open"] == []
+    return warehouse
+
+
+def copied(warehouse: Warehouse, folder: Path) -> Warehouse:
+    path = folder / "copy.duckdb"
+    shutil.copyfile(warehouse.env["ADX_DUCKDB_PATH"], path)
+    return dataclasses.replace(warehouse, env={**warehouse.env, "ADX_DUCKDB_PATH": str(path)})
+
+
+def caught(warehouse: Warehouse, hook: Webhook, fault: str, tmp_path: Path) -> dict[str, Any]:
+    """Load the day with the fault, and see that it is told as it should be."""
+    made = generate(
+        tmp_path / "landing", EVENTS_A_DAY * (HISTORY + 1), HISTORY + 1, SEED, fault=fault
+    )
+    assert made.fault is not None
+    alerts = run(
+        warehouse, hook, DEFAULT_END, *days(tmp_path / "landing", DEFAULT_END, DEFAULT_END)
+    )
+    wanted = CAUGHT[fault].format(campaign=made.fault.campaign_id)
+    keys = [alert["key"] for alert in alerts["open"]]
+    assert keys
+    assert all(key == wanted or key.startswith(f"{wanted}/") for key in keys), keys
+    (message,) = hook.received  # one, however many campaigns it is about
+    for alert in alerts["fired"]:
+        assert alert["summary"][1:] in message["message"]
+        assert f"adx alerts --trace {alert['key']}" in message["message"]
+        traced = warehouse.adx_here("alerts", "--trace", alert["key"], "--json")
+        assert json.loads(traced.stdout)["rows"], alert["key"]
+    return alerts
+
+
+@pytest.mark.parametrize("fault", sorted(CAUGHT))
+def test_each_fault_is_caught_and_no_other(
+    fault: str, history: Warehouse, hook: Webhook, tmp_path: Path
+) -> None:
+    alerts = caught(copied(history, tmp_path), hook, fault, tmp_path)
+    if fault == "few_impressions":
+        assert len(alerts["fired"]) >= 5
+    (since, *others) = {alert["since"][:10] for alert in alerts["fired"]}
+    assert not others
+    on_load = fault in ("rejects", "changed_type", "unknown_currency")
+    assert since == str(DEFAULT_END + dt.timedelta(1) if on_load else DEFAULT_END)
+
+
+def test_every_fault_of_the_generator_has_its_alert() -> None:
+    assert set(FAULTS) - {"none"} == set(CAUGHT)
+
+
+def test_on_postgres(
+    make_warehouse: MakeWarehouse, quiet: Path, hook: Webhook, tmp_path: Path
+) -> None:
+    """The same judgement on the other engine; a second evaluation tells nothing."""
+    warehouse = make_warehouse("postgres")
+    before = DEFAULT_END - dt.timedelta(1)
+    assert run(warehouse, hook, before, *days(quiet, dt.date.min, before))["open"] == []
+    caught(warehouse, hook, "new_field", tmp_path)
+
+
+def test_rejected_rows_are_traced_to_their_files(
+    history: Warehouse, hook: Webhook, tmp_path: Path
+) -> None:
+    """Section 2: file, position and text of each rejected record."""
+    warehouse = copied(history, tmp_path)
+    caught(warehouse, hook, "rejects", tmp_path)
+    arguments = ("alerts", "--trace", "rejects_jump/impressions", "--limit", "5", "--json")
+    found = json.loads(warehouse.adx_here(*arguments).stdout)["rows"]
+    assert len(found) == 5
+    for row in found:
+        lines = Path(row["file"]).read_text().split("\n")
+        assert lines[row["line"] - 1] == row["raw_text"]
+
+
+def test_quiet_days_give_no_alert(
+    make_warehouse: MakeWarehouse, hook: Webhook, tmp_path: Path
+) -> None:
+    """Day after day, loaded and built as they come."""
+    total = HISTORY + QUIET_DAYS
+    folder = tmp_path / "landing"
+    generate(folder, EVENTS_A_DAY * total, total, SEED, fault="none")
+    warehouse = make_warehouse("duckdb")
+    first = DEFAULT_END - dt.timedelta(QUIET_DAYS)
+    arriving = [days(folder, dt.date.min, first)]
+    arriving += [
+        days(folder, day, day)
+        for day in (first + dt.timedelta(number + 1) for number in range(QUIET_DAYS))
+    ]
+    for number, folders in enumerate(arriving):
+        day = first + dt.timedelta(number)
+        alerts = run(warehouse, hook, day, *folders)
+        assert (alerts["open"], alerts["resolved"], hook.received) == ([], [], []), day
+    judged = warehouse.rows("select judged_until from monitoring.evaluations order by 1")
+    assert [row["judged_until"] for row in judged] == [
+        first + dt.timedelta(number) for number in range(QUIET_DAYS + 1)
+    ]
+
+
+def test_a_model_and_a_test_that_fail(history: Warehouse, hook: Webhook, tmp_path: Path) -> None:
+    """A row that no file accounts for fails a test; a column that is gone ends a model."""
+    warehouse = copied(history, tmp_path)
+    now = dataclasses.replace(
+        warehouse, env={**warehouse.env, "ADX_NOW": "2025-07-02T06:00:00",
+                        "ADX_WEBHOOK_URL": hook.url},
+    )  # fmt: skip
+    hook.received.clear()
+    warehouse.execute(
+        "insert into raw.conversions by name"
+        " select * replace ('by hand' as _file) from raw.conversions limit 1"
+    )
+    now.adx_here("build", exit_code=1)
+    told = json.loads(now.adx_here("alerts", "--json").stdout)
+    name = "records_read_are_accepted_or_rejected"
+    assert f"test_failed/{name}" in [alert["key"] for alert in told["fired"]]
+    traced = json.loads(now.adx_here("alerts", "--trace", f"test_failed/{name}", "--json").stdout)
+    assert "by hand" in json.dumps(traced["rows"])
+    warehouse.execute("delete from raw.conversions where _file = 'by hand'")
+    warehouse.execute("alter table raw.clicks drop column website")
+
+    later = {**now.env, "ADX_NOW": "2025-07-02T07:00:00"}
+    now = dataclasses.replace(now, env=later)
+    hook.received.clear()
+    now.adx_here("build", exit_code=1)
+    told = json.loads(now.adx_here("alerts", "--json").stdout)
+    assert [alert["key"] for alert in told["fired"]] == ["model_failed/stg_tracker__clicks"]
+    assert f"test_failed/{name}" in [alert["key"] for alert in told["resolved"]]
+    assert hook.titles[0] == "AdvertiseX, critical: model failed: stg_tracker__clicks"
+
+
+def test_a_feed_that_falls_behind(make_warehouse: MakeWarehouse, tmp_path: Path) -> None:
+    """Section 8, late events: every morning those of the night before last, one day far more."""
+    warehouse = make_warehouse("duckdb")
+    start = dt.datetime(2024, 6, 9)
+    for number in range(5):
+        late = 20 if number < 4 else 180
+        hours = [3] * late + [12] * (300 - late)
+        times = [
+            start + dt.timedelta(number, seconds=place, hours=hour)
+            for place, hour in enumerate(hours)
+        ]
+        rows = [f"{time.isoformat()},u{place},k1" for place, time in enumerate(times)]
+        file = tmp_path / f"{number}.csv"
+        file.write_text("\n".join(["timestamp,user_id,ad_campaign_id", *rows]))
+        now = (start + dt.timedelta(number + 1, hours=6)).isoformat()
+        warehouse = dataclasses.replace(warehouse, env={**warehouse.env, "ADX_NOW": now})
+        warehouse.adx_here("load", "--stream", "clicks", str(file))
+        if number >= 3:
+            warehouse.adx_here("build")
+            told = json.loads(warehouse.adx_here("alerts", "--json").stdout)
+            found = [alert["summary"] for alert in told["open"] if alert["kind"] == "late_data"]
+            if number == 3:
+                assert found == []
+    assert found == [
+        "60.0 % of the events of clicks that were loaded on 2024-06-14 are late, usually 6.7 %"
+    ]
