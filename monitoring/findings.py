@@ -40,7 +40,7 @@ class _Judge:
     by_day: bool = True
 
 
-_NODES = ("model_failed", "test_failed", "test_warned", "exchange_rate_missing")
+_NODES = ("model_failed", "test_broken", "test_failed", "test_warned", "exchange_rate_missing")
 _JUDGES = (
     _Judge(steps.failed_steps, ("load_failed", "load_died", "build_failed", "build_died"),
            (f"{SCHEMA}.runs",), by_day=False),

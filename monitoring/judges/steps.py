@@ -111,7 +111,7 @@ def _node(view: View, node: dict[str, Any]) -> Finding:
     if is_error or node["kind"] != "test":
         summary = f"dbt could not {'run the test' if node['kind'] == 'test' else 'build'}"
         return Finding(
-            "test_failed" if node["kind"] == "test" else "model_failed",
+            "test_broken" if node["kind"] == "test" else "model_failed",
             node["name"],
             since,
             f"{summary} {node['name']}",

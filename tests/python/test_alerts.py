@@ -174,7 +174,7 @@ def test_a_dead_channel_neither_blocks_nor_loses(
             time.sleep(0.05)
         slow.received.clear()
         assert evaluated(now)["delivered"] == 0  # not before its time
-        said = at(now, "06:02:00").adx_here("alerts")
+        said = at(now, "06:10:00").adx_here("alerts")
         assert "1 messages sent" in said.stdout
         assert "Not delivered to gone" in said.stderr
         assert slow.titles == ["AdvertiseX, critical: load failed: load"]
