@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from advertisex import console, funnel
 from advertisex.command import command, escaped, options
+from advertisex.commands.packages import packages
 from ingestion.errors import UserError
 from ingestion.storage import Location, is_url
 from ingestion.warehouse import PROJECT, Warehouse
@@ -184,6 +185,9 @@ def docs(warehouse: Warehouse, out: Path, as_json: bool) -> None:
         console.as_json({"page": page})
     else:
         console.out.print(f"Wrote {page}; open it in a browser, no server is needed.")
+
+
+main.add_command(packages)
 
 
 # What the commands share -------------------------------------------------------------------------
@@ -373,8 +377,6 @@ def _build(
 
 
 def _show_build(report: BuildReport) -> None:
-    from advertisex.dbt import target_path
-
     models, tests = report.count(("model", "seed")), report.count(("test",))
     warned = f", {tests['warn']:,} warned" if tests["warn"] else ""
     console.out.print(
@@ -384,6 +386,8 @@ def _show_build(report: BuildReport) -> None:
     for node in report.nodes:
         if node.status == "warn":
             console.out.print(f"[yellow]Warning:[/] {node.name}: {escaped(node.message)}")
+    if report.elementary_off:
+        console.out.print(f"[dim]{report.elementary_off}[/]")
     console.out.print()
     for node in report.nodes:
         if node.failed:
@@ -392,7 +396,7 @@ def _show_build(report: BuildReport) -> None:
             )
     if not report.ok:
         console.err.print(
-            f"The compiled SQL is under {target_path() / 'compiled'};"
+            f"The compiled SQL is under {report.target / 'compiled'};"
             " mend the cause, then run `adx build` again"
         )
 

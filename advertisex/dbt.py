@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from typing import Any
 
 from ingestion.errors import UserError
 from ingestion.warehouse import PROJECT, RAW, Warehouse, duckdb_problem
+from monitoring import packages, quality
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FAILED = ("error", "fail", "runtime error")
@@ -40,10 +42,15 @@ class NodeResult:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What one dbt command did."""
+    """What one dbt command did; `target` is dbt's working folder.
+
+    `elementary_off` says why Elementary's tests were left out, None when they ran.
+    """
 
     nodes: tuple[NodeResult, ...]
     seconds: float
+    target: Path
+    elementary_off: str | None
 
     @property
     def ok(self) -> bool:
@@ -62,7 +69,8 @@ def build(
 ) -> BuildReport:
     """Seeds, models and their tests. `progress` gets a node's name, status, done and total.
 
-    Raises UserError when there is nothing to build from, or dbt cannot start.
+    With its dbt packages installed, Elementary's tests run too, and what they and all others find
+    goes to its tables. Raises UserError when there is nothing to build from, or dbt cannot start.
     """
     check_loaded(warehouse)
     # Unit tests say nothing of the data, only of the models; `make test` runs them.
@@ -74,7 +82,11 @@ def build(
     if full_refresh:
         arguments.append("--full-refresh")
     began = time.perf_counter()
-    result = _invoke(warehouse, arguments, progress)
+    elementary = packages.installed()
+    if elementary is None:
+        result = _invoke(warehouse, arguments, progress)
+    else:
+        result = _build_with_elementary(warehouse, arguments, progress, elementary)
     nodes = tuple(
         NodeResult(
             run.node.name,
@@ -85,7 +97,25 @@ def build(
         )
         for run in result.results
     )
-    return BuildReport(nodes, time.perf_counter() - began)
+    return BuildReport(nodes, time.perf_counter() - began, target_path(elementary), packages.off())
+
+
+def _build_with_elementary(
+    warehouse: Warehouse, arguments: list[str], progress: Progress | None, elementary: Path
+) -> Any:
+    # Parsed once and without the time: dbt parses everything anew when a variable has changed.
+    manifest = _invoke(warehouse, ["parse"], None, elementary)
+    if not quality.has_tables(warehouse, quality.models_of(manifest)):
+        models = ["run", "--select", "package:elementary"]
+        done = _invoke(warehouse, models, progress, elementary, manifest)
+        if failed := [run for run in done.results if str(run.status) in _FAILED]:
+            reason = f"{failed[0].node.name}: {_first_line(failed[0].message)}"
+            raise UserError(f"Elementary's tables could not be built: {reason}")
+    # Its own tables only change with its version: building them each time would take seconds.
+    arguments = [*arguments, "--exclude", "package:elementary"]
+    if (moment := quality.judged_at(warehouse)) is not None:
+        arguments += ["--vars", json.dumps({"custom_run_started_at": moment.isoformat()})]
+    return _invoke(warehouse, arguments, progress, elementary, manifest)
 
 
 def _first_line(message: str | None) -> str:
@@ -112,12 +142,24 @@ def check_loaded(warehouse: Warehouse) -> None:
     raise UserError(f"nothing is loaded into {warehouse} yet; run `adx load PATH` first")
 
 
-def target_path() -> Path:
-    """dbt's working folder."""
-    return Path(os.environ.get("DBT_TARGET_PATH") or PROJECT / "target").absolute()
+def target_path(elementary: Path | None = None) -> Path:
+    """dbt's working folder: one for each way, so that neither has to parse what the other did."""
+    chosen = Path(os.environ.get("DBT_TARGET_PATH") or PROJECT / "target").absolute()
+    return chosen / "elementary" if elementary else chosen
 
 
-def _invoke(warehouse: Warehouse, arguments: list[str], progress: Progress | None) -> Any:
+def _invoke(
+    warehouse: Warehouse,
+    arguments: list[str],
+    progress: Progress | None,
+    elementary: Path | None = None,
+    manifest: Any = None,
+) -> Any:
+    """The result of a dbt command. Raises UserError when dbt cannot start.
+
+    `elementary` is the folder of its dbt packages, if they are to take part; `manifest` is what
+    dbt's `parse` returned, for it not to parse again.
+    """
     if warehouse.path is not None:
         os.environ["ADX_DUCKDB_PATH"] = str(warehouse.path)
     # Before dbt is imported: its clients read this once.
@@ -150,10 +192,14 @@ def _invoke(warehouse: Warehouse, arguments: list[str], progress: Progress | Non
         "--target",
         warehouse.target,
         "--target-path",
-        str(target_path()),
+        str(target_path(elementary)),
     ]
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        outcome = dbtRunner(callbacks=[listen]).invoke(command)
+    with (
+        packages.switched(elementary),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        outcome = dbtRunner(manifest, callbacks=[listen]).invoke(command)
         _release(warehouse)
     if outcome.result is None or (outcome.exception is not None and not outcome.success):
         problem = str(outcome.exception or "") or "\n".join(errors) or "dbt gave no reason"

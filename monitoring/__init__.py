@@ -1,0 +1,1 @@
+"""What happened, what it means, and who is told: runs, findings, alerts."""
