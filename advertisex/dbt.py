@@ -103,19 +103,30 @@ def build(
 def _build_with_elementary(
     warehouse: Warehouse, arguments: list[str], progress: Progress | None, elementary: Path
 ) -> Any:
-    # Parsed once and without the time: dbt parses everything anew when a variable has changed.
-    manifest = _invoke(warehouse, ["parse"], None, elementary)
-    if not quality.has_tables(warehouse, quality.models_of(manifest)):
+    # Parsed once and without variables: dbt parses everything anew when one has changed.
+    manifest = _invoke(warehouse, ["--no-write-json", "parse"], None, elementary)
+    digest = quality.digest_of(manifest)
+    is_described = quality.has_tables(warehouse, quality.models_of(manifest))
+    if is_described:
+        is_described = quality.uploaded_digest(warehouse) == digest
+    else:
         models = ["run", "--select", "package:elementary"]
         done = _invoke(warehouse, models, progress, elementary, manifest)
         if failed := [run for run in done.results if str(run.status) in _FAILED]:
             reason = f"{failed[0].node.name}: {_first_line(failed[0].message)}"
             raise UserError(f"Elementary's tables could not be built: {reason}")
-    # Its own tables only change with its version: building them each time would take seconds.
-    arguments = [*arguments, "--exclude", "package:elementary"]
+        quality.note_digest(warehouse, digest)
+        is_described = True
+    # Its own tables only change with its version, and what it keeps of the project with the
+    # project: doing either each time would take many seconds.
+    variables: dict[str, object] = {"disable_dbt_artifacts_autoupload": is_described}
     if (moment := quality.judged_at(warehouse)) is not None:
-        arguments += ["--vars", json.dumps({"custom_run_started_at": moment.isoformat()})]
-    return _invoke(warehouse, arguments, progress, elementary, manifest)
+        variables["custom_run_started_at"] = moment.isoformat()
+    arguments = [*arguments, "--exclude", "package:elementary", "--vars", json.dumps(variables)]
+    result = _invoke(warehouse, arguments, progress, elementary, manifest)
+    if not is_described:
+        quality.note_digest(warehouse, digest)
+    return result
 
 
 def _first_line(message: str | None) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 from typing import Any
 
-from ingestion.warehouse import Warehouse
+from ingestion.warehouse import Warehouse, rows
 from monitoring import packages
 
 SCHEMA = "monitoring"
+_UPLOADED = "uploaded_project"
 
 # Conversions come up to 30 days after the rest, so that the end of an archive is not theirs.
 _LATEST = """
@@ -45,6 +48,34 @@ def has_tables(warehouse: Warehouse, models: set[str]) -> bool:
             return False
     (built,) = warehouse.query(f"select max(dbt_pkg_version) as version from {SCHEMA}.metadata")
     return bool(built["version"] == packages.versions()["elementary"])
+
+
+def digest_of(manifest: Any) -> str:
+    """What Elementary keeps of the project, as one text that changes when the project does."""
+    described = {
+        key: {name: value for name, value in node.to_dict().items() if name != "created_at"}
+        for nodes in (manifest.nodes, manifest.sources)
+        for key, node in nodes.items()
+    }
+    return hashlib.md5(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def uploaded_digest(warehouse: Warehouse) -> str | None:
+    """The digest of the project that Elementary's tables describe, None when none is noted."""
+    with warehouse.connect(read_only=True) as connection:
+        if _UPLOADED not in warehouse.tables(connection, SCHEMA):
+            return None
+        found = rows(connection, f"select max(digest) from {SCHEMA}.{_UPLOADED}")
+    return str(found[0][0])
+
+
+def note_digest(warehouse: Warehouse, digest: str) -> None:
+    """Note that Elementary's tables describe the project with this digest."""
+    with warehouse.connect() as connection:
+        rows(connection, f"create table if not exists {SCHEMA}.{_UPLOADED} (digest text not null)")
+        rows(connection, f"delete from {SCHEMA}.{_UPLOADED}")
+        rows(connection, f"insert into {SCHEMA}.{_UPLOADED} values (?)", [digest])
+        connection.commit()
 
 
 def models_of(manifest: Any) -> set[str]:
