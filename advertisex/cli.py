@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from advertisex import console, funnel
 from advertisex.command import command, escaped, options
 from advertisex.commands.packages import packages
+from advertisex.commands.report import report
 from ingestion.errors import UserError
 from ingestion.storage import Location, is_url
 from ingestion.warehouse import PROJECT, Warehouse
@@ -188,6 +189,7 @@ def docs(warehouse: Warehouse, out: Path, as_json: bool) -> None:
 
 
 main.add_command(packages)
+main.add_command(report)
 
 
 # What the commands share -------------------------------------------------------------------------
