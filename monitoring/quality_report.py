@@ -66,7 +66,8 @@ def _run_edr(warehouse: Warehouse, folder: Path, made: Path) -> None:
     own = {} if warehouse.path is None else {"ADX_DUCKDB_PATH": str(warehouse.path)}
     command = [sys.executable, "-c", _EDR, "--config-dir", str(_CONFIG)]
     command += ["--profiles-dir", str(PROJECT / "profiles")]
-    command += ["--profile-target", warehouse.target, "--project-name", "AdvertiseX"]
+    command += ["--profile-target", warehouse.target, "--env", warehouse.target]
+    command += ["--project-name", "AdvertiseX"]
     command += ["--target-path", str(scratch / "target"), "--file-path", str(made)]
     command += ["--exclude-elementary-models", "true", "--open-browser", "false"]
     try:
