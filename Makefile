@@ -60,4 +60,5 @@ $(READY): requirements/lock.txt requirements/installer.txt pyproject.toml
 	@echo "Compiling the readers of large files (once; half a minute) ..."
 	@$(BIN)/python -c 'import ingestion.readers.avro_program, ingestion.readers.json_kernel' \
 		|| echo "They could not be compiled; large files will load more slowly."
+	@$(BIN)/adx packages --if-reachable || true
 	@touch $(READY)

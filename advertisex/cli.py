@@ -21,7 +21,9 @@ from advertisex import console, funnel, progress
 from advertisex.command import command, escaped, options
 from advertisex.commands import alerts
 from advertisex.commands.backfill import backfill, show_new, show_unknown
+from advertisex.commands.packages import packages
 from advertisex.commands.rejects import rejects
+from advertisex.commands.report import report
 from advertisex.commands.watch import watch
 from advertisex.plan import check_loaded, one_at_a_time, plan_build
 from ingestion.errors import UserError, WrongUsage
@@ -59,7 +61,7 @@ def main() -> None:
     """A campaign-funnel warehouse: raw ad logs in, a funnel that people trust out."""
 
 
-for each in (rejects, backfill, alerts.alerts, watch):
+for each in (rejects, backfill, alerts.alerts, watch, packages, report):
     main.add_command(each)
 
 
@@ -483,8 +485,6 @@ def _run_dbt(
 
 
 def _show_build(report: BuildReport) -> None:
-    from advertisex.dbt import target_path
-
     models, tests = report.count(("model", "seed")), report.count(("test",))
     warned = f", {tests['warn']:,} warned" if tests["warn"] else ""
     console.out.print(
@@ -494,6 +494,8 @@ def _show_build(report: BuildReport) -> None:
     for node in report.nodes:
         if node.status == "warn":
             console.out.print(f"[yellow]Warning:[/] {node.name}: {escaped(node.message)}")
+    if report.elementary_off:
+        console.out.print(f"[dim]{report.elementary_off}[/]")
     console.out.print()
     for node in report.nodes:
         if node.failed:
@@ -502,7 +504,7 @@ def _show_build(report: BuildReport) -> None:
             )
     if not report.ok:
         console.err.print(
-            f"The compiled SQL is under {target_path() / 'compiled'};"
+            f"The compiled SQL is under {report.target / 'compiled'};"
             " mend the cause, then run `adx build` again"
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 from advertisex.plan import check_loaded, digest
 from ingestion.errors import UserError
 from ingestion.warehouse import PROJECT, Warehouse, duckdb_problem
+from monitoring import packages, quality
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FAILED = ("error", "fail", "runtime error")
@@ -51,10 +53,15 @@ class NodeResult:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What one dbt command did."""
+    """What one dbt command did; `target` is dbt's working folder.
+
+    `elementary_off` says why Elementary's tests were left out, None when they ran.
+    """
 
     nodes: tuple[NodeResult, ...]
     seconds: float
+    target: Path
+    elementary_off: str | None
 
     @property
     def ok(self) -> bool:
@@ -74,7 +81,8 @@ def build(
 ) -> BuildReport:
     """Seeds, models and, if wanted, tests. `progress` gets a node's name, status, done and total.
 
-    Raises UserError when there is nothing to build from, or dbt cannot start.
+    With its dbt packages installed, Elementary's tests run too, and what they and all others find
+    goes to its tables. Raises UserError when there is nothing to build from, or dbt cannot start.
     """
     check_loaded(warehouse)
     # Unit tests say nothing of the data, only of the models; `make test` runs them.
@@ -89,9 +97,42 @@ def build(
         arguments.append("--full-refresh")
     began = time.perf_counter()
     os.environ["ADX_PROJECT_DIGEST"] = digest()
-    result = _invoke(warehouse, arguments, progress)
+    elementary = packages.installed() if tests else None
+    if elementary is None:
+        result = _invoke(warehouse, arguments, progress)
+    else:
+        result = _build_with_elementary(warehouse, arguments, progress, elementary)
     nodes = tuple(_node_result(run) for run in result.results)
-    return BuildReport(nodes, time.perf_counter() - began)
+    return BuildReport(nodes, time.perf_counter() - began, target_path(elementary), packages.off())
+
+
+def _build_with_elementary(
+    warehouse: Warehouse, arguments: list[str], progress: Progress | None, elementary: Path
+) -> Any:
+    # Parsed once and without variables: dbt parses everything anew when one has changed.
+    manifest = _invoke(warehouse, ["--no-write-json", "parse"], None, elementary)
+    digest = quality.digest_of(manifest)
+    is_described = quality.has_tables(warehouse, quality.models_of(manifest))
+    if is_described:
+        is_described = quality.uploaded_digest(warehouse) == digest
+    else:
+        models = ["run", "--select", "package:elementary"]
+        done = _invoke(warehouse, models, progress, elementary, manifest)
+        if failed := [run for run in done.results if str(run.status) in _FAILED]:
+            reason = f"{failed[0].node.name}: {_first_line(failed[0].message)}"
+            raise UserError(f"Elementary's tables could not be built: {reason}")
+        quality.note_digest(warehouse, digest)
+        is_described = True
+    # Its own tables only change with its version, and what it keeps of the project with the
+    # project: doing either each time would take many seconds.
+    variables: dict[str, object] = {"disable_dbt_artifacts_autoupload": is_described}
+    if (moment := quality.judged_at(warehouse)) is not None:
+        variables["custom_run_started_at"] = moment.isoformat()
+    arguments = [*arguments, "--exclude", "package:elementary", "--vars", json.dumps(variables)]
+    result = _invoke(warehouse, arguments, progress, elementary, manifest)
+    if not is_described:
+        quality.note_digest(warehouse, digest)
+    return result
 
 
 def _node_result(run: Any) -> NodeResult:
@@ -131,12 +172,24 @@ def docs(warehouse: Warehouse, folder: Path) -> Path:
     return page
 
 
-def target_path() -> Path:
-    """dbt's working folder."""
-    return Path(os.environ.get("DBT_TARGET_PATH") or PROJECT / "target").absolute()
+def target_path(elementary: Path | None = None) -> Path:
+    """dbt's working folder: one for each way, so that neither has to parse what the other did."""
+    chosen = Path(os.environ.get("DBT_TARGET_PATH") or PROJECT / "target").absolute()
+    return chosen / "elementary" if elementary else chosen
 
 
-def _invoke(warehouse: Warehouse, arguments: list[str], progress: Progress | None) -> Any:
+def _invoke(
+    warehouse: Warehouse,
+    arguments: list[str],
+    progress: Progress | None,
+    elementary: Path | None = None,
+    manifest: Any = None,
+) -> Any:
+    """The result of a dbt command. Raises UserError when dbt cannot start.
+
+    `elementary` is the folder of its dbt packages, if they are to take part; `manifest` is what
+    dbt's `parse` returned, for it not to parse again.
+    """
     if warehouse.path is not None:
         os.environ["ADX_DUCKDB_PATH"] = str(warehouse.path)
     # Before dbt is imported: its clients read this once.
@@ -169,10 +222,14 @@ def _invoke(warehouse: Warehouse, arguments: list[str], progress: Progress | Non
         "--target",
         warehouse.target,
         "--target-path",
-        str(target_path()),
+        str(target_path(elementary)),
     ]
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        outcome = dbtRunner(callbacks=[listen]).invoke(command)
+    with (
+        packages.switched(elementary),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        outcome = dbtRunner(manifest, callbacks=[listen]).invoke(command)
         _release(warehouse)
     if outcome.result is None or (outcome.exception is not None and not outcome.success):
         problem = str(outcome.exception or "") or "\n".join(errors) or "dbt gave no reason"

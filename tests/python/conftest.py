@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from monitoring import packages
 from reference.funnel import Seeds
 from support.warehouses import (
     ENGINES,
@@ -20,6 +21,9 @@ from support.warehouses import (
 
 os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 os.environ.setdefault("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
+# Whether this user has installed Elementary must not change the other tests, nor their time.
+os.environ.setdefault("ADX_TEST_DBT_PACKAGES", str(packages.installed() or ""))
+os.environ[packages.VARIABLE] = ""
 
 MakeWarehouse = Callable[[str], Warehouse]
 

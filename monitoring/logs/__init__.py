@@ -1,0 +1,1 @@
+"""The log: one JSON event a line, fit to be shipped; configurations for the usual shippers."""
