@@ -163,7 +163,7 @@ def test_a_dead_channel_neither_blocks_nor_loses(
         fail(now)
         began = time.monotonic()
         first = evaluated(now)
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 30
         assert (first["delivered"], sorted(first["failures"])) == (1, ["gone", "slow"])
         assert "onnection" in first["failures"]["gone"]
         (message,) = mail.received

@@ -84,7 +84,7 @@ def test_a_warehouse_that_is_held_is_said_once(
     (tmp_path / "clicks.csv").write_bytes(CLICKS)
     connection = warehouse.connect()
     try:
-        done = warehouse.adx_here("load", "--stream", "clicks", str(tmp_path), exit_code=1)
+        done = warehouse.adx("load", "--stream", "clicks", str(tmp_path), exit_code=1)
     finally:
         connection.close()
     assert done.stderr.count("This run is not recorded") == 1
