@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +129,7 @@ def build(
 
     Takes in what was loaded since the last build; with nothing new it ends at once.
     """
-    options = BuildOptions(select, full_refresh, not no_tests)
+    options = BuildOptions(select, full_refresh, tests=not no_tests)
     return _said(_build(warehouse, record.new_run(), options, as_json), as_json)
 
 
@@ -416,10 +416,11 @@ def _reasons(rejected: Mapping[str, int]) -> str:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """Which models, whether anew, and whether with tests."""
+    """Which models, whether anew, and whether with seeds and tests."""
 
     select: tuple[str, ...] = ()
     full_refresh: bool = False
+    seeds: bool = True
     tests: bool = True
 
 
@@ -439,6 +440,7 @@ def _build(warehouse: Warehouse, run_id: str, options: BuildOptions, as_json: bo
                 console.out.print(f"To build: {plan}")
             if plan.nothing_new:
                 return Outcome(True, {"ok": True, "seconds": 0.0, "nodes": []})
+            options = replace(options, seeds=plan.is_changed or not plan.is_built)
         return _run_dbt(warehouse, recorded, options, as_json)
 
 
@@ -456,6 +458,7 @@ def _run_dbt(
             warehouse,
             select=options.select,
             full_refresh=options.full_refresh,
+            seeds=options.seeds,
             tests=options.tests,
             progress=show,
         )

@@ -76,10 +76,11 @@ def build(
     *,
     select: Sequence[str] = (),
     full_refresh: bool = False,
+    seeds: bool = True,
     tests: bool = True,
     progress: Progress | None = None,
 ) -> BuildReport:
-    """Seeds, models and, if wanted, tests. `progress` gets a node's name, status, done and total.
+    """Models and, if wanted, seeds and tests. `progress` gets a node's name, status and place.
 
     With its dbt packages installed, Elementary's tests run too, and what they and all others find
     goes to its tables. Raises UserError when there is nothing to build from, or dbt cannot start.
@@ -87,6 +88,8 @@ def build(
     check_loaded(warehouse)
     # Unit tests say nothing of the data, only of the models; `make test` runs them.
     arguments = ["build", "--exclude-resource-type", "unit_test"]
+    if not seeds:
+        arguments += ["--exclude-resource-type", "seed"]
     if not tests:
         arguments += ["--exclude-resource-type", "test"]
     if select:

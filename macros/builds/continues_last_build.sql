@@ -14,7 +14,16 @@
         where is_built
         limit 1
     {%- endset -%}
-    {{ return(run_query(query).rows | length > 0 and not is_rewritten(loads)) }}
+    {{ return(ask_once(query) | length > 0 and not is_rewritten(loads)) }}
+{%- endmacro %}
+
+{#- The rows of a query, which a build asks once however many models want to know. -#}
+{% macro ask_once(query) -%}
+    {%- set answers = graph.setdefault('advertisex_answers ' ~ invocation_id, {}) -%}
+    {%- if query not in answers -%}
+        {%- do answers.update({query: run_query(query).rows}) -%}
+    {%- endif -%}
+    {{ return(answers[query]) }}
 {%- endmacro %}
 
 {#- Whether a run that the last complete build has not seen has changed what earlier loads brought.
@@ -29,7 +38,7 @@
         where load_id not in (select built.load_id from {{ loads }} as built where built.is_built)
         limit 1
     {%- endset -%}
-    {{ return(run_query(query).rows | length > 0) }}
+    {{ return(ask_once(query) | length > 0) }}
 {%- endmacro %}
 
 {#- dbt asks this of each incremental model and seed. -#}

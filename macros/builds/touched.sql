@@ -28,7 +28,7 @@
     {%- set day = modules.datetime.timedelta(days=1) -%}
     {%- set spans = [] -%}
     {%- if execute and continues_last_build() -%}
-        {%- for row in run_query(query ~ ' group by event_date order by event_date').rows -%}
+        {%- for row in ask_once(query ~ ' group by event_date order by event_date') -%}
             {%- set first = row[0] - days_before * day -%}
             {%- set last = row[0] + days_after * day -%}
             {%- if spans and first <= spans[-1].last + day -%}
