@@ -19,7 +19,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from advertisex import console, funnel, progress
 from advertisex.command import command, escaped, options
-from advertisex.commands import alerts
 from advertisex.commands.backfill import backfill, show_new, show_unknown
 from advertisex.commands.packages import packages
 from advertisex.commands.rejects import rejects
@@ -55,13 +54,30 @@ market = options(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """All commands; `alerts` is imported when it is asked for, as its rules take a second."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), "alerts"])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name == "alerts":
+            from advertisex.commands.alerts import alerts
+
+            return alerts
+        return super().get_command(context, name)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="advertisex")
 def main() -> None:
     """A campaign-funnel warehouse: raw ad logs in, a funnel that people trust out."""
 
 
-for each in (rejects, backfill, alerts.alerts, watch, packages, report):
+for each in (rejects, backfill, watch, packages, report):
     main.add_command(each)
 
 
@@ -145,6 +161,8 @@ def run(
     as_json: bool,
 ) -> bool:
     """Load, build, show the funnel, and tell what is amiss."""
+    from advertisex.commands import alerts
+
     run_id = record.new_run()
     try:
         loaded = _load(warehouse, run_id, paths, stream, contract, _share(max_rejects), as_json)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ingestion.contract import event_streams
-from ingestion.pipelines.drift import named_fields
 from ingestion.warehouse import Warehouse
 
 Row = dict[str, Any]
@@ -82,6 +81,8 @@ def unknown_fields(warehouse: Warehouse) -> list[Row]:
     with warehouse.connect(read_only=True) as connection:
         if "unknown_fields" not in warehouse.tables(connection):
             return []
+    from ingestion.pipelines.drift import named_fields  # takes a second to import
+
     named = named_fields()
     found = warehouse.query(
         """
