@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -79,10 +80,12 @@ def test_nothing_new_is_said_at_once(warehouse: Warehouse) -> None:
     loads = history(1)
     begun(warehouse, loads[:-1])
     assert "everything" in warehouse.adx("build", "--no-tests").stdout
-    began = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     again = warehouse.adx("build", "--no-tests")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert "nothing new" in again.stdout
-    assert time.perf_counter() - began < 10  # 1 s on an idle machine
+    # Processor seconds, as the machine may be busy; dbt alone takes three to import.
+    assert after.ru_utime - before.ru_utime < 4
     code = (
         "import sys; from advertisex.cli import main\n"
         "try: main(['build', '--no-tests'])\n"
