@@ -76,7 +76,7 @@ class Rules(_Strict):
     routes: tuple[Route, ...]
     group_by: tuple[Literal["kind", "severity", "subject"], ...]
     live: dict[str, Duration]
-    tests: dict[str, str]
+    tests: dict[str, str | None]
     rules: dict[str, Rule]
 
     @cached_property
@@ -174,7 +174,7 @@ def _unknown(rules: Rules, shipped: dict[str, Any]) -> Any:
         for name in set(route.stream) - set(streams()):
             yield f"routes.{number}.stream", name, list(streams())
     for test, kind in rules.tests.items():
-        if kind not in kinds:
+        if kind is not None and kind not in kinds:
             yield f"tests.{test}", kind, kinds
     for name in set(rules.live) - set(streams()):
         yield "live", name, list(streams())

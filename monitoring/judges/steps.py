@@ -98,10 +98,12 @@ def failed_nodes(view: View) -> Iterator[Finding]:
     latest = max((node["ended_at"] for node in found), default=view.now)
     for node in found:
         if node["status"] in _BAD_NODE and latest - node["ended_at"] <= _FORGOTTEN:
-            yield _node(view, node)
+            finding = _node(view, node)
+            if finding is not None:
+                yield finding
 
 
-def _node(view: View, node: dict[str, Any]) -> Finding:
+def _node(view: View, node: dict[str, Any]) -> Finding | None:
     is_error = node["status"] in ("error", "runtime error")
     trace = (
         f"select ended_at, status, message, relation from {SCHEMA}.node_results"
@@ -118,8 +120,10 @@ def _node(view: View, node: dict[str, Any]) -> Finding:
             trace,
             (node["message"], "what builds on it was left out"),
         )
-    kind = "test_warned" if node["status"] == "warn" else "test_failed"
+    kind: str | None = "test_warned" if node["status"] == "warn" else "test_failed"
     kind = view.rules.tests.get(node["name"], kind)
+    if kind is None:
+        return None
     failures = node["failures"] or 0
     return Finding(
         kind,

@@ -86,7 +86,7 @@ def unknown(warehouse: Warehouse) -> dict[tuple[str, str], dict[str, Any]]:
 def warned(warehouse: Warehouse) -> str:
     """The status of dbt's test of new fields, which needs no model."""
     result = warehouse.dbt("test", "--select", "no_new_unknown_fields")
-    (node,) = result.results
+    (node,) = (each for each in result.results if each.node.resource_type == "test")
     return str(node.status)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
+import landing
 from conftest import MakeWarehouse
 from monitoring import packages, quality
 from support.warehouses import ENGINES, ROOT, Warehouse
@@ -116,7 +117,7 @@ def with_packages(make_warehouse: MakeWarehouse) -> Callable[[str], Warehouse]:
     return make
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=ENGINES if landing.LONG else ENGINES[:1])
 def watched(
     request: pytest.FixtureRequest,
     with_packages: Callable[[str], Warehouse],

@@ -21,7 +21,7 @@ from support.warehouses import ENGINES, ROOT, Warehouse, environment
 LONG = os.environ.get("ADX_LONG") == "1"
 TESTED = os.environ.get("ADX_ENGINES", " ".join(ENGINES)).split()
 FIRST = int(os.environ.get("ADX_FIRST_SEED", "1"))
-SEEDS = range(FIRST, FIRST + (int(os.environ.get("ADX_HISTORIES", "100")) if LONG else 2))
+SEEDS = range(FIRST, FIRST + (int(os.environ.get("ADX_HISTORIES", "100")) if LONG else 1))
 MODELS = [path.stem for path in sorted(Path(ROOT / "models").rglob("*.sql"))]
 
 
