@@ -173,8 +173,8 @@ def _unknown(rules: Rules, shipped: dict[str, Any]) -> Any:
             yield f"routes.{number}.kind", name, kinds
         for name in set(route.stream) - set(streams()):
             yield f"routes.{number}.stream", name, list(streams())
-    for test, kind in rules.tests.items():
-        if kind is not None and kind not in kinds:
-            yield f"tests.{test}", kind, kinds
+    for test, told_as in rules.tests.items():
+        if told_as is not None and told_as not in kinds:
+            yield f"tests.{test}", told_as, kinds
     for name in set(rules.live) - set(streams()):
         yield "live", name, list(streams())
