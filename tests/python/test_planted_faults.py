@@ -206,9 +206,9 @@ def test_a_model_and_a_test_that_fail(history: Warehouse, hook: Webhook, tmp_pat
     hook.received.clear()
     now.adx_here("build", "--full-refresh", exit_code=1)
     told = json.loads(now.adx_here("alerts", "--json").stdout)
-    assert [alert["key"] for alert in told["fired"]] == ["model_failed/stg_tracker__clicks"]
+    assert [alert["key"] for alert in told["fired"]] == ["model_failed/stg_tracker__clicks_arrived"]
     assert f"test_failed/{name}" in [alert["key"] for alert in told["resolved"]]
-    assert hook.titles[0] == "AdvertiseX, critical: model failed: stg_tracker__clicks"
+    assert hook.titles[0] == "AdvertiseX, critical: model failed: stg_tracker__clicks_arrived"
 
 
 def test_a_feed_that_falls_behind(make_warehouse: MakeWarehouse, tmp_path: Path) -> None:
