@@ -17,7 +17,8 @@
     {{ return(ask_once(query) | length > 0 and not is_rewritten(loads)) }}
 {%- endmacro %}
 
-{#- The rows of a query, which a build asks once however many models want to know. -#}
+{#- The rows of a query, which a build asks once however many models want to know, and so with one answer.
+    They are kept in `graph`, which is all that the nodes of one run share. -#}
 {% macro ask_once(query) -%}
     {%- set answers = graph.setdefault('advertisex_answers ' ~ invocation_id, {}) -%}
     {%- if query not in answers -%}

@@ -18,10 +18,12 @@
     {{ return(local_md5(parts | join(';'))) }}
 {%- endmacro %}
 
-{#- Stops a build that would continue one with other vars or seeds (semantics section 9, law 2). -#}
+{#- Stops a build that would continue one with other vars or seeds (semantics section 9, law 2): before
+    a seed is loaded anew, and where no seed is, before the first model. -#}
 {% macro check_settings() -%}
     {%- if flags.WHICH in ['build', 'run'] and continues_last_build() -%}
-        {%- set query = "select 1 from " ~ this ~ " where is_built and settings <> '"
+        {%- set loads = built_relation('staging', 'stg_ingestion__loads') -%}
+        {%- set query = "select 1 from " ~ loads ~ " where is_built and settings <> '"
             ~ settings_fingerprint() ~ "' limit 1" -%}
         {%- if run_query(query).rows | length > 0 -%}
             {%- do exceptions.raise_compiler_error(

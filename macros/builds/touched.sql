@@ -5,7 +5,7 @@
     - a stream: dates of it on which this can change anything (`int_dates_touched`);
     - `events`: those of all streams;
     - `cohorts`: dates of touches of conversions on touched dates;
-    - `anomalies`: dates whose windows hold a touched date (`int_anomaly_dates_touched`). -#}
+    - `anomalies`: dates whose windows hold one of `int_anomaly_dates_touched`. -#}
 {% macro touched_dates(which, days_before=0, days_after=0) -%}
     {%- if which.startswith('arrived_') -%}
         {%- set query = 'select event_date from ' ~ arrived_of(which[8:]) -%}
@@ -14,6 +14,7 @@
             ~ " where stream = '" ~ which[9:] ~ "'" -%}
     {%- elif which == 'anomalies' -%}
         {%- set query = 'select event_date from ' ~ ref('int_anomaly_dates_touched') -%}
+        {%- set days_after = var('anomaly_window_days') -%}
     {%- else -%}
         {%- set query = 'select event_date from ' ~ ref('int_dates_touched') -%}
         {%- if which == 'cohorts' -%}
@@ -42,15 +43,11 @@
 {%- endmacro %}
 
 {#- Whether the date in a column is one of these, for a where; true when everything is built anew. -#}
-{% macro touched(column, which, days_before=0, days_after=0) -%}
-    {%- set spans = [] -%}
-    {%- if which != 'everything' and (is_incremental() or not execute) -%}
-        {%- set spans = touched_dates(which, days_before, days_after) -%}
-    {%- endif -%}
-    {%- if which == 'everything' or not is_incremental() -%}
+{% macro touched(column, which, days_before=0) -%}
+    {%- if which == 'everything' or (execute and not is_incremental()) -%}
         true
     {%- else -%}
-        {{ is_within(column, spans) }}
+        {{ is_within(column, touched_dates(which, days_before)) }}
     {%- endif -%}
 {%- endmacro %}
 

@@ -66,30 +66,9 @@ opened as (
 
 ),
 
-offsets as (
-
-    {% for days in range(var('anomaly_window_days') + 1) -%}
-        select {{ days }} as days_later
-        {% if not loop.last %}union all{% endif %}
-    {% endfor -%}
-
-),
-
-in_windows as (
-
-    select
-        cast(
-            {{ dbt.dateadd('day', 'offsets.days_later', 'opened.event_date') }} as date
-        ) as event_date
-
-    from opened
-    cross join offsets
-
-),
-
 dates as (
 
-    select event_date from in_windows
+    select event_date from opened
     group by event_date
 
 )

@@ -1,6 +1,5 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='overwrite',
     unique_key='event_date',
     meta={'touched': 'bid_requests'},
     indexes=lookup_indexes(['event_date']),
@@ -20,7 +19,10 @@ shown_auctions as (
     select auction_id
 
     from {{ ref('stg_adserver__impressions') }}
-    where auction_id is not null and {{ is_among('auction_id', 'bid_requests', 'event_id') }}
+    where auction_id is not null
+    {% if is_incremental() -%}
+        and auction_id in (select bid_requests.event_id from bid_requests)
+    {%- endif %}
     group by auction_id
 
 ),

@@ -1,12 +1,10 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='overwrite',
     unique_key='event_date',
     meta={'touched': 'clicks'},
     indexes=lookup_indexes(['event_date']),
 ) }}
 
-{% set click_window_days = (var('click_window_hours') / 24) | round(0, 'ceil') | int %}
 
 with
 
@@ -20,7 +18,7 @@ clicks as (
 impressions as (
 
     select * from {{ ref('int_impressions_priced') }}
-    where {{ touched('event_date', 'clicks', days_before=click_window_days) }}
+    where {{ touched('event_date', 'clicks', days_before=click_window_days()) }}
 
 ),
 

@@ -1,6 +1,5 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='overwrite',
     unique_key='conversion_date',
     meta={'touched': 'conversions'},
     indexes=lookup_indexes(['conversion_date']),

@@ -1,4 +1,3 @@
-{% set click_window_days = (var('click_window_hours') / 24) | round(0, 'ceil') | int %}
 {% set priced_columns = {
     'campaign_id': dbt.type_string(), 'event_at': 'timestamp', 'event_date': 'date'
 } %}
@@ -62,7 +61,7 @@ clicks_after_views as (
     from clicks
     where
         {{ is_within(
-            'event_date', touched_dates('users_of_impressions', days_after=click_window_days)
+            'event_date', touched_dates('users_of_impressions', days_after=click_window_days())
         ) }}
 
 ),
@@ -239,7 +238,7 @@ touched as (
             clicks_after_views.user_id = seen_users.user_id
             and clicks_after_views.event_date >= seen_users.event_date
             and clicks_after_views.event_date
-            <= {{ dbt.dateadd('day', click_window_days, 'seen_users.event_date') }}
+            <= {{ dbt.dateadd('day', click_window_days(), 'seen_users.event_date') }}
 
     union all
 

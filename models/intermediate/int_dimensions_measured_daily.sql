@@ -1,6 +1,5 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='overwrite',
     unique_key='date',
     meta={'touched': 'events'},
     indexes=lookup_indexes(['date']),

@@ -45,9 +45,10 @@ user_agents as (
     select user_agent
 
     from agents_by_stream
-    where
-        user_agent is not null
-        and {{ is_not_in_table('user_agent') }}
+    where user_agent is not null
+    {% if is_incremental() -%}
+        and user_agent not in (select known.user_agent from {{ this }} as known)
+    {%- endif %}
     group by user_agent
 
 ),

@@ -1,8 +1,6 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='overwrite',
     unique_key='campaign_id',
-    on_schema_change='append_new_columns',
     meta={'touched': 'everything'},
 ) }}
 

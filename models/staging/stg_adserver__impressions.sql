@@ -1,6 +1,5 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='overwrite',
     unique_key='event_date',
     meta={'touched': 'arrived_impressions'},
     indexes=lookup_indexes(['event_date', 'impression_id', 'auction_id', 'creative_id']),

@@ -1,5 +1,4 @@
 {{ config(
-    materialized='table',
     pre_hook="{{ index_raw_table(source('adserver', 'impressions'), 'impressions') }}",
 ) }}
 

@@ -1,6 +1,5 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='overwrite',
     unique_key='campaign_id',
     meta={'touched': 'everything'},
 ) }}

@@ -1,6 +1,5 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='overwrite',
     unique_key='creative_id',
     meta={'touched': 'everything'},
 ) }}

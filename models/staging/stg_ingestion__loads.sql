@@ -1,6 +1,5 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='overwrite',
     unique_key='load_id',
     meta={'touched': 'everything'},
 ) }}

@@ -1,6 +1,5 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='overwrite',
     unique_key='event_date',
     meta={'touched': 'arrived_conversions'},
     indexes=lookup_indexes(['event_date']),

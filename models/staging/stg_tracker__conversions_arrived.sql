@@ -1,5 +1,4 @@
 {{ config(
-    materialized='table',
     pre_hook="{{ index_raw_table(source('tracker', 'conversions'), 'conversions') }}",
 ) }}
 
