@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import logging
 import os
 import re
@@ -93,10 +94,7 @@ class Warehouse:
     def query(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a statement by the names of their columns."""
         with self.connect(read_only=True) as connection:
-            cursor = connection.cursor()
-            cursor.execute(sql)
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            return named_rows(connection, sql)
 
     def exists(self) -> bool:
         return self.path is None or self.path.exists()
@@ -109,6 +107,13 @@ class Warehouse:
             [schema],
         )
         return {name for (name,) in found}
+
+    def has(self, *tables: str, schema: str = RAW) -> bool:
+        """Whether the warehouse is there and holds these tables."""
+        if not self.exists():
+            return False
+        with self.connect(read_only=True) as connection:
+            return self.tables(connection, schema).issuperset(tables)
 
     @contextmanager
     def for_loading(self) -> Iterator[Any]:
@@ -199,12 +204,46 @@ def from_environment(target: str | None = None) -> Warehouse:
 
 def rows(connection: Any, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
     """Run one statement, its parameters written as `?`, on a connection of either engine."""
+    cursor = _run(connection, sql, parameters)
+    return list(cursor.fetchall()) if cursor.description else []
+
+
+def named_rows(
+    connection: Any, sql: str, parameters: Sequence[object] = ()
+) -> list[dict[str, Any]]:
+    """The same, each row by the names of its columns."""
+    cursor = _run(connection, sql, parameters)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _run(connection: Any, sql: str, parameters: Sequence[object]) -> Any:
     cursor = connection.cursor()
     if isinstance(connection, duckdb.DuckDBPyConnection):
-        cursor.execute(sql, list(parameters))
+        # As literals: for parameters of its own DuckDB imports pandas, which takes a second.
+        first, *others = sql.split("?") if parameters else [sql]
+        values = map(literal, parameters)
+        cursor.execute(first + "".join(map("".join, zip(values, others, strict=True))))
     else:
         cursor.execute(sql.replace("%", "%%").replace("?", "%s"), list(parameters))
-    return list(cursor.fetchall()) if cursor.description else []
+    return cursor
+
+
+def literal(value: object) -> str:
+    """A value as SQL, times without zone; a NUL, which no engine keeps in a text, is marked."""
+    match value:
+        case None:
+            return "null"
+        case bool() | int() | float():
+            return str(value)
+        case dt.datetime():
+            return f"timestamp '{value}'"
+        case dt.date():
+            return f"date '{value}'"
+        case str():
+            return "'" + value.replace("'", "''").replace("\0", "\ufffd") + "'"
+        case _:
+            raise TypeError(f"{value!r} is no value of SQL")
 
 
 def duckdb_problem(path: Path | None, error: Exception) -> UserError:
@@ -223,6 +262,18 @@ def duckdb_problem(path: Path | None, error: Exception) -> UserError:
         return UserError(f"{path} is not a DuckDB file; set ADX_DUCKDB_PATH to another file")
     reason = getattr(error, "strerror", None) or text.splitlines()[0]
     return UserError(f"cannot open the warehouse {path}: {reason}; check ADX_DUCKDB_PATH")
+
+
+def undone(warehouse: Warehouse, work: str, cause: BaseException) -> UserError:
+    """What ended some work in one transaction: `the load into …`, `the replay in …`."""
+    text = str(cause).strip()
+    if "lock on file" in text or "No space left" in text or getattr(cause, "errno", 0) == 28:
+        return duckdb_problem(warehouse.path, Exception(text))
+    reason = text.splitlines()[0] if text else type(cause).__name__
+    return UserError(
+        f"{work} {warehouse} failed: {reason};"
+        " nothing of it counts, so mend the cause and run the same command again"
+    )
 
 
 def _postgres() -> dict[str, Any]:

@@ -21,13 +21,13 @@ import pyarrow as pa
 from ingestion import checks
 from ingestion import contract as contracts
 from ingestion.contract import Contract, Field
-from ingestion.errors import UserError, WrongUsage
+from ingestion.errors import WrongUsage
 from ingestion.pipelines import raw
 from ingestion.pipelines.schema import ensure_tables
 from ingestion.pipelines.scratch import copy, held_columns, scratch, typed_columns
-from ingestion.pipelines.writers import Load, Writer, literal, open_writer, record_load, update
+from ingestion.pipelines.writers import Load, Writer, open_writer, record_load, update
 from ingestion.readers.batch import DOCUMENTS
-from ingestion.warehouse import RAW, Warehouse
+from ingestion.warehouse import RAW, Warehouse, literal, undone
 
 _BATCH = 50_000
 
@@ -69,11 +69,7 @@ def backfill(
             finally:
                 writer.close()
         except (duckdb.Error, adbc_driver_manager.Error, OSError) as error:
-            words = str(error).strip().splitlines() or [type(error).__name__]
-            raise UserError(
-                f"the back-fill of {warehouse} failed: {words[0]};"
-                " nothing is changed, so mend the cause and run the same command again"
-            ) from None
+            raise undone(warehouse, "the back-fill of", error) from None
     report.seconds = time.perf_counter() - began
     return report
 

@@ -1,9 +1,10 @@
-"""Which fields of a load no contract names: counted as its records are accepted."""
+"""Which fields of a load no contract names: counted as its records are accepted, and listed."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow as pa
 from ingestion.contract import Contract, Router, event_streams, streams
 from ingestion.pipelines import raw
 from ingestion.pipelines.writers import Writer
+from ingestion.warehouse import Warehouse
 
 _COUNT = """
 select file, field, count(*) as records
@@ -85,6 +87,63 @@ class Watch:
 
     def close(self) -> None:
         self.writer.close()
+
+
+def unknown_fields(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """One row a stream and field that no contract named when it was loaded, the new ones first.
+
+    `is_new`: the last load that fed the stream is the first that has it, and it `came_later` than
+    the first load of all. `since_load` and `since` say which load that is; `records` counts those
+    of all loads; `is_named` fields are in the contract by now, and `adx backfill` moves them.
+    """
+    if not warehouse.has(raw.UNKNOWN):
+        return []
+    named = named_fields()
+    found = warehouse.query(
+        """
+        with sightings as (
+            select
+                fields.stream,
+                fields.field,
+                fields.load_id,
+                fields.loaded_at,
+                coalesce(files.stream, fields.stream) as fed_by,
+                row_number() over (
+                    partition by fields.stream, fields.field order by fields.loaded_at
+                ) as number,
+                sum(fields.records) over (
+                    partition by fields.stream, fields.field
+                ) as all_records
+            from raw.unknown_fields as fields
+            left join raw.loaded_files as files
+                on fields.file = files.file and fields.load_id = files.load_id
+        ),
+        loads as (
+            select stream, min(loaded_at) as first_load, max(loaded_at) as last_load
+            from raw.loaded_files
+            where records_read > 0
+            group by stream
+        )
+        select
+            sightings.stream,
+            sightings.field,
+            sightings.all_records as records,
+            sightings.load_id as since_load,
+            sightings.loaded_at as since,
+            coalesce(sightings.loaded_at > loads.first_load, false) as came_later,
+            coalesce(sightings.loaded_at >= loads.last_load, false) as is_last
+        from sightings
+        left join loads
+            on sightings.fed_by = loads.stream
+        where sightings.number = 1
+        order by sightings.stream, sightings.field
+        """
+    )
+    for row in found:
+        row["records"] = int(row["records"])
+        row["is_new"] = row.pop("is_last") and row["came_later"]
+        row["is_named"] = row["field"] in named.get(row["stream"], set())
+    return sorted(found, key=lambda row: not row["is_new"])
 
 
 def named_fields() -> dict[str, set[str]]:

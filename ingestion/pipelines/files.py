@@ -28,6 +28,7 @@ from ingestion.pipelines.judge import Judge
 from ingestion.pipelines.layouts import described
 from ingestion.pipelines.progress import Meter, Progress
 from ingestion.pipelines.schema import ensure_tables, is_of_last_load
+from ingestion.pipelines.scratch import in_memory
 from ingestion.pipelines.writers import Load, Writer, open_writer, record_load
 from ingestion.readers.avro_reader import MAGIC, read_avro
 from ingestion.readers.batch import DOCUMENTS, Batch, Layout, fault_batch
@@ -35,7 +36,7 @@ from ingestion.readers.csv_reader import read_csv
 from ingestion.readers.json_reader import read_json
 from ingestion.readers.source import Source
 from ingestion.storage import Location, read_ahead
-from ingestion.warehouse import RAW, Warehouse, duckdb_problem, rows
+from ingestion.warehouse import RAW, Warehouse, rows, undone
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,6 @@ class LoadReport:
         for file in self.files:
             total.update(file.rejected)
         return total
-
-
-_JUDGE_MEMORY = "256MB"
 
 
 def load_files(
@@ -148,8 +146,7 @@ class _Load:
         self.known: dict[str, dict[int, set[str]]] = {}
         # Its own pool keeps more of what was freed.
         pa.set_memory_pool(pa.system_memory_pool())
-        self.connection = duckdb.connect(config={"memory_limit": _JUDGE_MEMORY})
-        self.connection.execute("set enable_progress_bar = false")
+        self.connection = in_memory()
 
     def run(self, found: list[Candidate]) -> str | None:
         # From before what is loaded is looked up: another load may end in between.
@@ -178,7 +175,7 @@ class _Load:
             finally:
                 writer.close()
         except (duckdb.Error, adbc_driver_manager.Error, OSError) as error:
-            raise self._load_problem(error) from None
+            raise undone(self.warehouse, "the load into", error) from None
         finally:
             self.connection.close()
 
@@ -242,16 +239,6 @@ class _Load:
                 else None,
             ),
         }
-
-    def _load_problem(self, cause: BaseException) -> UserError:
-        text = str(cause)
-        if "lock on file" in text or "No space left" in text or getattr(cause, "errno", 0) == 28:
-            return duckdb_problem(self.warehouse.path, Exception(text))
-        reason = text.strip().splitlines()[0] if text.strip() else type(cause).__name__
-        return UserError(
-            f"the load into {self.warehouse} failed: {reason};"
-            " nothing of it counts, so mend the cause and run the same command again"
-        )
 
     def _skipped(self, candidate: Candidate) -> bool:
         """Whether the file's content was loaded before, which is a result of its own."""

@@ -132,16 +132,19 @@ def loaded_row_schema() -> pa.Schema:
 
 def file_column(table: str) -> str:
     """The column that names the file from which a row came."""
-    return "file" if table in (REJECTED, LOADED, REPLAYED, UNKNOWN) else "_file"
+    return _one_of(table, "file", "_file")
 
 
 def load_column(table: str) -> str:
     """The column that holds the id of the load which wrote a row."""
-    return "load_id" if table in (LOADED, REPLAYED, UNKNOWN, REWRITES) else "_dlt_load_id"
+    return _one_of(table, "load_id", "_dlt_load_id")
 
 
 def time_column(table: str) -> str:
     """The column that holds when a row was loaded (UTC)."""
-    if table == REPLAYED:
-        return "replayed_at"
-    return "loaded_at" if table in (LOADED, UNKNOWN, REWRITES) else "_loaded_at"
+    return _one_of(table, "loaded_at", "replayed_at", "_loaded_at")
+
+
+def _one_of(table: str, *names: str) -> str:
+    known = tables()[table].names
+    return next(name for name in names if name in known)

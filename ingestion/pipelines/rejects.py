@@ -30,14 +30,13 @@ from ingestion.pipelines.judge import Judge
 from ingestion.pipelines.layouts import Kept, kept, read_again
 from ingestion.pipelines.progress import Meter, Progress
 from ingestion.pipelines.schema import ensure_tables
-from ingestion.pipelines.scratch import copy, held_columns, scratch
-from ingestion.pipelines.writers import Load, Writer, literal, open_writer, record_load, update
+from ingestion.pipelines.scratch import copy, held_columns, in_memory, scratch
+from ingestion.pipelines.writers import Load, Writer, open_writer, record_load, update
 from ingestion.readers.batch import Batch, some
 from ingestion.readers.source import Source
 from ingestion.storage import Location, is_url
-from ingestion.warehouse import RAW, Warehouse, rows
+from ingestion.warehouse import RAW, Warehouse, literal, rows, undone
 
-_MEMORY = "256MB"
 _TEXTS = 20_000  # kept texts that are judged at a time
 _VALUES = 500  # files whose counts one statement changes
 _CHANGED = ("stream", "line", "raw_text", "reason", "detail")
@@ -179,11 +178,7 @@ def replay(
         try:
             run.run(connection, version)
         except (duckdb.Error, adbc_driver_manager.Error, OSError) as error:
-            words = str(error).strip().splitlines() or [type(error).__name__]
-            raise UserError(
-                f"the replay in {warehouse} failed: {words[0]};"
-                " nothing is changed, so mend the cause and run the same command again"
-            ) from None
+            raise undone(warehouse, "the replay in", error) from None
     run.report.seconds = time.perf_counter() - began
     return run.report
 
@@ -233,8 +228,7 @@ class _Replay:
             sink = _Sink(watch, self.beside)
             meter = Meter(self.progress, len(files))
             for some_files in _rounds(files):
-                with duckdb.connect(config={"memory_limit": _MEMORY}) as connection:
-                    connection.execute("set enable_progress_bar = false")
+                with in_memory() as connection:
                     judge = Judge(connection, sink, self.load)
                     for file in some_files:
                         self._judge(file, judge, sink, meter)
@@ -360,7 +354,7 @@ class _Replay:
         reader = Source(source.path)
         last, count, zero = 0, 0, False
         there = [np.empty(0, np.int64)]
-        with duckdb.connect(config={"memory_limit": _MEMORY}) as connection:
+        with in_memory() as connection:
             for batch in _records(reader, contract, connection):
                 positions = batch.table["position"].to_numpy()
                 last, count = max(last, int(positions[-1])), count + len(positions)
@@ -430,8 +424,7 @@ class _Replay:
             return False
         now = _Capture(self.beside)
         try:
-            with duckdb.connect(config={"memory_limit": _MEMORY}) as connection:
-                connection.execute("set enable_progress_bar = false")
+            with in_memory() as connection:
                 judge = Judge(connection, now, self.load)
                 for batch in _records(Source(source.path), contract, connection):
                     judge.add(file.path, contract, batch)

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from ingestion import clock
 from ingestion.pipelines import raw
-from ingestion.warehouse import RAW
+from ingestion.warehouse import RAW, literal
 
 _AHEAD = 2  # tables that wait to be written
 
@@ -100,7 +100,7 @@ def update(writer: Writer, table: str, changed: Sequence[str], mark: str) -> Non
 def discard(writer: Writer, file: str, load: Load) -> None:
     """Take back what this load wrote of a file."""
     for table, schema in raw.tables().items():
-        if raw.file_column(table) in schema.names:
+        if not {"file", "_file"}.isdisjoint(schema.names):
             writer.execute(
                 f"delete from {RAW}.{table} where {raw.file_column(table)} = {literal(file)}"
                 f" and {raw.load_column(table)} = '{load.id}'"
@@ -215,11 +215,6 @@ class _Postgres:
 
 def _plain(type_: pa.DataType) -> pa.DataType:
     return type_.value_type if pa.types.is_dictionary(type_) else type_
-
-
-def literal(text: str) -> str:
-    """Text as SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 class _Background:
