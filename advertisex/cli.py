@@ -194,7 +194,8 @@ def demo(warehouse: Warehouse, events: int, days: int, seed: int, as_json: bool)
     _generate(folder / "landing", events, days, seed, quiet=as_json)
     _heading("2. Load:", "files → raw, each record accepted or rejected", quiet=as_json)
     run_id = record.new_run()
-    loaded = _load(own, run_id, (str(folder / "landing"),), None, None, None, as_json)
+    landing = str(folder / "landing")
+    loaded = _load(own, run_id, (landing,), None, None, None, as_json, lines=False)
     _heading("3. Build and test:", "raw → staging → marts, with dbt", quiet=as_json)
     built = _build(own, run_id, BuildOptions(), as_json)
     if not as_json:
@@ -209,9 +210,11 @@ def demo(warehouse: Warehouse, events: int, days: int, seed: int, as_json: bool)
 @command
 def status(warehouse: Warehouse, as_json: bool) -> None:
     """Show what is loaded, how fresh it is, and what was rejected."""
+    from ingestion.pipelines import drift
+
     check_loaded(warehouse)
     totals, streams = funnel.totals(warehouse), funnel.streams(warehouse)
-    rejected, unknown = funnel.rejects(warehouse), funnel.unknown_fields(warehouse)
+    rejected, unknown = funnel.rejects(warehouse), drift.unknown_fields(warehouse)
     if as_json:
         console.as_json(
             {
@@ -323,11 +326,13 @@ def _load(
     contract: str | None,
     max_rejects: float | None,
     as_json: bool,
+    *,
+    lines: bool = True,
 ) -> Outcome:
     from ingestion.pipelines.files import load_files
 
     with (
-        progress.loading(as_json=as_json) as listener,
+        progress.loading(as_json=as_json, lines=lines) as listener,
         record.step(warehouse, run_id, "load") as recorded,
     ):
         report = load_files(paths, warehouse, stream=stream, contract=contract, progress=listener)
@@ -501,7 +506,9 @@ def _run_dbt(
     if not as_json:
         _show_build(report)
         if not options.select:
-            show_new(funnel.unknown_fields(warehouse))
+            from ingestion.pipelines import drift
+
+            show_new(drift.unknown_fields(warehouse))
     return Outcome(report.ok, document)
 
 

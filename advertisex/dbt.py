@@ -114,17 +114,17 @@ def _build_with_elementary(
 ) -> Any:
     # Parsed once and without variables: dbt parses everything anew when one has changed.
     manifest = _invoke(warehouse, ["--no-write-json", "parse"], None, elementary)
-    digest = quality.digest_of(manifest)
+    described = quality.digest_of(manifest)
     is_described = quality.has_tables(warehouse, quality.models_of(manifest))
     if is_described:
-        is_described = quality.uploaded_digest(warehouse) == digest
+        is_described = quality.uploaded_digest(warehouse) == described
     else:
         models = ["run", "--select", "package:elementary"]
         done = _invoke(warehouse, models, progress, elementary, manifest)
         if failed := [run for run in done.results if str(run.status) in _FAILED]:
             reason = f"{failed[0].node.name}: {_first_line(failed[0].message)}"
             raise UserError(f"Elementary's tables could not be built: {reason}")
-        quality.note_digest(warehouse, digest)
+        quality.note_digest(warehouse, described)
         is_described = True
     # Its own tables only change with its version, and what it keeps of the project with the
     # project: doing either each time would take many seconds.
@@ -134,7 +134,7 @@ def _build_with_elementary(
     arguments = [*arguments, "--exclude", "package:elementary", "--vars", json.dumps(variables)]
     result = _invoke(warehouse, arguments, progress, elementary, manifest)
     if not is_described:
-        quality.note_digest(warehouse, digest)
+        quality.note_digest(warehouse, described)
     return result
 
 

@@ -71,69 +71,6 @@ def streams(warehouse: Warehouse) -> list[Row]:
     return found
 
 
-def unknown_fields(warehouse: Warehouse) -> list[Row]:
-    """One row a stream and field that no contract named when it was loaded, the new ones first.
-
-    `is_new`: the last load that fed the stream is the first that has it, and not the first load of
-    all. `since_load` and `since` say which load that is; `records` counts those of all loads;
-    `is_named` fields are in the contract by now, and `adx backfill` moves them.
-    """
-    with warehouse.connect(read_only=True) as connection:
-        if "unknown_fields" not in warehouse.tables(connection):
-            return []
-    from ingestion.pipelines.drift import named_fields  # takes a second to import
-
-    named = named_fields()
-    found = warehouse.query(
-        """
-        with sightings as (
-            select
-                fields.stream,
-                fields.field,
-                fields.records,
-                fields.load_id,
-                fields.loaded_at,
-                coalesce(files.stream, fields.stream) as fed_by,
-                row_number() over (
-                    partition by fields.stream, fields.field order by fields.loaded_at
-                ) as number,
-                sum(fields.records) over (
-                    partition by fields.stream, fields.field
-                ) as all_records
-            from raw.unknown_fields as fields
-            left join raw.loaded_files as files
-                on fields.file = files.file and fields.load_id = files.load_id
-        ),
-        loads as (
-            select stream, min(loaded_at) as first_load, max(loaded_at) as last_load
-            from raw.loaded_files
-            where records_read > 0
-            group by stream
-        )
-        select
-            sightings.stream,
-            sightings.field,
-            sightings.all_records as records,
-            sightings.load_id as since_load,
-            sightings.loaded_at as since,
-            coalesce(
-                sightings.loaded_at >= loads.last_load
-                and sightings.loaded_at > loads.first_load,
-                false
-            ) as is_new
-        from sightings
-        left join loads
-            on sightings.fed_by = loads.stream
-        where sightings.number = 1
-        order by is_new desc, sightings.stream, sightings.field
-        """
-    )
-    for row in found:
-        row["records"] = int(row["records"])
-        row["is_named"] = row["field"] in named.get(row["stream"], set())
-    return found
-
-
 def totals(warehouse: Warehouse) -> Row:
     """What was loaded in all: files, records read, accepted, rejected, the latest load."""
     (row,) = warehouse.query(
@@ -152,5 +89,4 @@ def totals(warehouse: Warehouse) -> Row:
 
 def is_built(warehouse: Warehouse) -> bool:
     """Whether the marts are there to be read."""
-    with warehouse.connect(read_only=True) as connection:
-        return "fct_campaign_daily" in warehouse.tables(connection, "marts")
+    return warehouse.has("fct_campaign_daily", schema="marts")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ingestion.errors import UserError
 from ingestion.warehouse import PROJECT, RAW, Warehouse, rows
+from monitoring import packages
 
 _LOADS = "stg_ingestion__loads"
 _LOCK = 7_239_116_041  # PostgreSQL advisory lock: one build at a time in a database
@@ -28,8 +29,8 @@ class Plan:
     """What there is to do: `loads` are those since the last complete build.
 
     Everything has to be built when nothing `is_built`, or when records of earlier loads were
-    rewritten since; `is_changed` tells that the last build was of other project files or by dbt
-    alone, `is_untested` that it was made without tests or that some failed.
+    rewritten since; `is_changed` tells that the last build was of other project files, with other
+    packages, or by dbt alone, `is_untested` that it was made without tests or that some failed.
     """
 
     loads: int
@@ -50,19 +51,19 @@ class Plan:
         if self.loads:
             return f"{self.loads:,} load{'s' if self.loads > 1 else ''} since the last build"
         if self.is_changed:
-            return "no new loads, but the last build was of other project files or without adx"
+            return "no new loads, but the project, its packages or who built last are others"
         return "nothing new, but the tests have not passed" if self.is_untested else "nothing new"
 
 
 def check_loaded(warehouse: Warehouse) -> None:
     """Raise UserError unless the raw schema is there to build from."""
-    if not warehouse.exists() or not _has_table(warehouse, RAW, "loaded_files"):
+    if not warehouse.has("loaded_files"):
         raise UserError(f"nothing is loaded into {warehouse} yet; run `adx load PATH` first")
 
 
 def plan_build(warehouse: Warehouse, *, tests: bool = True) -> Plan:
     """What a build of all models has to do now. Raises UserError when the warehouse is busy."""
-    if not _has_table(warehouse, "staging", _LOADS):
+    if not warehouse.has(_LOADS, schema="staging"):
         return Plan(0, False, False, False, False)
     (last,) = warehouse.query(
         f"""
@@ -87,7 +88,7 @@ def plan_build(warehouse: Warehouse, *, tests: bool = True) -> Plan:
 
 def _is_rewritten(warehouse: Warehouse) -> bool:
     """The rule of the macro `is_rewritten`."""
-    return _has_table(warehouse, RAW, "rewrites") and bool(
+    return warehouse.has("rewrites") and bool(
         warehouse.query(
             f"select 1 from {RAW}.rewrites where load_id not in"
             f" (select load_id from staging.{_LOADS} where is_built) limit 1"
@@ -95,19 +96,9 @@ def _is_rewritten(warehouse: Warehouse) -> bool:
     )
 
 
-def _has_table(warehouse: Warehouse, schema: str, table: str) -> bool:
-    """Without parameters, for which DuckDB would import pandas and take a second."""
-    return bool(
-        warehouse.query(
-            "select 1 from information_schema.tables where table_catalog = current_database()"
-            f" and table_schema = '{schema}' and table_name = '{table}'"
-        )
-    )
-
-
 def digest() -> str:
-    """A fingerprint of the project's files."""
-    state = hashlib.sha256()
+    """A fingerprint of the project's files, and of the packages that watch with it."""
+    state = hashlib.sha256((packages.said() if packages.installed() else "").encode())
     for path in sorted({found for pattern in _SOURCES for found in PROJECT.glob(pattern)}):
         if path.is_file():
             state.update(f"{path.relative_to(PROJECT)}\0".encode() + path.read_bytes() + b"\0")

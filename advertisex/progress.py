@@ -22,9 +22,12 @@ _PLAIN = re.compile(r"[^\s\"=]+")
 
 
 @contextmanager
-def loading(*, as_json: bool) -> Iterator[Progress]:
-    """A listener that shows a load's progress on standard error, and logs each file read."""
-    with _shown(as_json=as_json) as show:
+def loading(*, as_json: bool, lines: bool = True) -> Iterator[Progress]:
+    """A listener that shows a load's progress on standard error, and logs each file read.
+
+    Without `lines` there is only the bar of a terminal.
+    """
+    with _shown(as_json=as_json, lines=lines) as show:
 
         def listen(step: Step) -> None:
             if step.status == "read":  # what became of the others is logged when the load ends
@@ -35,12 +38,12 @@ def loading(*, as_json: bool) -> Iterator[Progress]:
 
 
 @contextmanager
-def _shown(*, as_json: bool) -> Iterator[Progress]:
+def _shown(*, as_json: bool, lines: bool) -> Iterator[Progress]:
     if as_json or not console.err.is_terminal:
         write = _json_line if as_json else _line
 
         def say(step: Step) -> None:
-            if step.status != "reading":
+            if lines and step.status != "reading":
                 sys.stderr.write(write(_said(step)) + "\n")
 
         yield say

@@ -25,7 +25,7 @@ from monitoring.message import Event
 from monitoring.record import bury
 from monitoring.rules import Rules, read_rules
 from monitoring.state import Alert
-from monitoring.tables import SCHEMA, has_tables, insert, transaction
+from monitoring.tables import SCHEMA, insert, transaction
 from monitoring.view import look
 
 _LOCK = 7_239_118  # PostgreSQL advisory lock: one evaluation writes at a time
@@ -76,7 +76,7 @@ def evaluate(warehouse: Warehouse) -> Told:
 
 def open_alerts(warehouse: Warehouse) -> dict[str, Alert]:
     """The alerts that are not over."""
-    if not has_tables(warehouse, "alerts"):
+    if not warehouse.has("alerts", schema=SCHEMA):
         return {}
     with warehouse.connect(read_only=True) as connection:
         return state.read(connection, "resolved_at is null")
@@ -100,7 +100,7 @@ def silence(warehouse: Warehouse, pattern: str, duration: dt.timedelta) -> list[
 
 def find(warehouse: Warehouse, key: str) -> Alert:
     """An alert, also one that is over. Raises WrongUsage when there is none."""
-    if has_tables(warehouse, "alerts"):
+    if warehouse.has("alerts", schema=SCHEMA):
         with warehouse.connect(read_only=True) as connection:
             found = state.read(connection)
             if key in found:

@@ -56,7 +56,7 @@ _JUDGES = (
     _Judge(records.rejects, ("rejects_jump", "column_type_changed"),
            ("raw.loaded_files", "raw.rejected_records"), by_day=False),
     _Judge(records.nulls, ("nulls",), ("raw.loaded_files",)),
-    _Judge(records.new_fields, ("new_field",), ("raw.loaded_files",)),
+    _Judge(records.new_fields, ("new_field",), ("raw.unknown_fields",), by_day=False),
 )  # fmt: skip
 
 

@@ -12,13 +12,14 @@ from itertools import product
 from typing import Literal
 
 from ingestion.contract import event_streams, streams
+from monitoring.record import LATEST_RESULTS
+from monitoring.view import STAGES
 
 REASONS = ("malformed", "missing", "bad_type", "out_of_range")
 COMMANDS = ("load", "build")
 OUTCOMES = ("succeeded", "failed", "died")
 SEVERITIES = ("error", "warn")
 STATUSES = ("pass", "warn", "fail", "error", "skipped")
-STAGES = ("bid_requests", "impressions", "clicks", "conversions")
 CAMPAIGNS = 20  # that have a label of their own
 DURATIONS = (1, 5, 15, 60, 300, 900, 3600, 14_400)  # seconds, from a small load to a full refresh
 
@@ -224,18 +225,7 @@ READ_SECONDS = _family(
 
 
 def _latest(columns: str) -> str:
-    """The latest result of each node; one that is a week older than the newest was removed."""
-    return f"""
-        select {columns}
-        from (
-            select
-                results.*,
-                row_number() over (partition by node_id order by ended_at desc, run_id) as age,
-                max(ended_at) over () as newest
-            from monitoring.node_results as results
-        ) as aged
-        where age = 1 and ended_at > newest - interval '7 days'
-    """
+    return f"select {columns} from ({LATEST_RESULTS}) as latest"
 
 
 def _rejects(table: str, load: str) -> str:

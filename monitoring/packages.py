@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import requests
 import yaml
 
 from ingestion.errors import UserError, WrongUsage
@@ -191,6 +190,8 @@ def _check_hub() -> None:
 
 
 def _ask_hub() -> str | None:
+    import requests
+
     try:
         answer = requests.get(f"{hub()}api/v1/index.json", timeout=_ANSWER, stream=True)
     except requests.ConnectionError:

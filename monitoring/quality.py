@@ -9,8 +9,8 @@ from typing import Any
 
 from ingestion.warehouse import Warehouse, rows
 from monitoring import packages
+from monitoring.tables import SCHEMA, insert, transaction
 
-SCHEMA = "monitoring"
 _UPLOADED = "uploaded_project"
 
 # Conversions come up to 30 days after the rest, so that the end of an archive is not theirs.
@@ -43,9 +43,8 @@ def judged_at(warehouse: Warehouse) -> dt.datetime | None:
 
 def has_tables(warehouse: Warehouse, models: set[str]) -> bool:
     """Whether Elementary's own tables are there, as its installed version builds them."""
-    with warehouse.connect(read_only=True) as connection:
-        if not models <= warehouse.tables(connection, SCHEMA):
-            return False
+    if not warehouse.has(*models, schema=SCHEMA):
+        return False
     (built,) = warehouse.query(f"select max(dbt_pkg_version) as version from {SCHEMA}.metadata")
     return bool(built["version"] == packages.versions()["elementary"])
 
@@ -62,20 +61,17 @@ def digest_of(manifest: Any) -> str:
 
 def uploaded_digest(warehouse: Warehouse) -> str | None:
     """The digest of the project that Elementary's tables describe, None when none is noted."""
-    with warehouse.connect(read_only=True) as connection:
-        if _UPLOADED not in warehouse.tables(connection, SCHEMA):
-            return None
-        found = rows(connection, f"select max(digest) from {SCHEMA}.{_UPLOADED}")
-    return str(found[0][0])
+    if not warehouse.has(_UPLOADED, schema=SCHEMA):
+        return None
+    (found,) = warehouse.query(f"select max(digest) as digest from {SCHEMA}.{_UPLOADED}")
+    return str(found["digest"])
 
 
 def note_digest(warehouse: Warehouse, digest: str) -> None:
     """Note that Elementary's tables describe the project with this digest."""
-    with warehouse.connect() as connection:
-        rows(connection, f"create table if not exists {SCHEMA}.{_UPLOADED} (digest text not null)")
+    with transaction(warehouse) as connection:
         rows(connection, f"delete from {SCHEMA}.{_UPLOADED}")
-        rows(connection, f"insert into {SCHEMA}.{_UPLOADED} values (?)", [digest])
-        connection.commit()
+        insert(connection, _UPLOADED, ["digest"], [[digest]])
 
 
 def models_of(manifest: Any) -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ingestion.errors import UserError
 from ingestion.warehouse import PROJECT, Warehouse
 from monitoring import packages
-from monitoring.quality import SCHEMA
+from monitoring.tables import SCHEMA
 
 _CONFIG = Path(__file__).resolve().parent / "elementary"
 # Without the group around it, edr asks a server for its newest version before it reads its options.
@@ -53,11 +53,8 @@ def write(warehouse: Warehouse, page: Path) -> None:
 
 
 def _check_seen(warehouse: Warehouse) -> None:
-    if warehouse.exists():
-        with warehouse.connect(read_only=True) as connection:
-            if "elementary_test_results" in warehouse.tables(connection, SCHEMA):
-                return
-    raise UserError(f"Elementary has seen no build of {warehouse} yet; run `adx build` first")
+    if not warehouse.has("elementary_test_results", schema=SCHEMA):
+        raise UserError(f"Elementary has seen no build of {warehouse} yet; run `adx build` first")
 
 
 def _run_edr(warehouse: Warehouse, folder: Path, made: Path) -> None:

@@ -36,6 +36,18 @@ _LOG = logging.getLogger(__name__)
 _LOCKS = 7_239_117  # PostgreSQL advisory locks: one for each step that runs
 _OTHER_HOST = dt.timedelta(minutes=10)
 _KEPT = dt.timedelta(days=90)
+# The latest result of each node; what no build ran for a week before the latest of all is no more.
+LATEST_RESULTS = f"""
+    select *
+    from (
+        select
+            results.*,
+            row_number() over (partition by node_id order by ended_at desc, run_id) as age,
+            max(ended_at) over () as newest
+        from {SCHEMA}.node_results as results
+    ) as aged
+    where age = 1 and ended_at >= newest - interval '7 days'
+"""
 _NODE = {"id": "node_id"}
 _PROBLEMS = (UserError, duckdb.Error, psycopg2.Error)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ingestion.errors import UserError
 from ingestion.warehouse import Warehouse, rows
 
 SCHEMA = "monitoring"
@@ -32,6 +30,7 @@ _TABLES = {
         resolved_at timestamp, silenced_until timestamp, told_at timestamp, summary text not null,
         body text not null
     """,
+    "uploaded_project": "digest text not null",
     "deliveries": """
         id text primary key, key text not null, event text not null, channel text not null,
         title text not null, message text not null, created_at timestamp not null,
@@ -39,38 +38,20 @@ _TABLES = {
         error text
     """,
 }
-_PATIENCE = 3.0  # seconds for a DuckDB file that another process has open
 
 
 @contextlib.contextmanager
 def transaction(warehouse: Warehouse) -> Iterator[Any]:
     """A connection in a transaction that holds the schema's tables; committed at the end.
 
-    Waits a moment for a DuckDB file that another process has open. Raises UserError when the
-    warehouse is not to be had.
+    Raises UserError when the warehouse is not to be had.
     """
-    with _patiently(warehouse) as connection:
+    with warehouse.connect() as connection:
         if warehouse.path is not None:
             connection.execute("begin")
         _ensure(warehouse, connection)
         yield connection
         connection.commit()
-
-
-@contextlib.contextmanager
-def _patiently(warehouse: Warehouse) -> Iterator[Any]:
-    until = time.monotonic() + _PATIENCE
-    while True:
-        with contextlib.ExitStack() as stack:
-            try:
-                connection = stack.enter_context(warehouse.connect())
-            except UserError as error:
-                if "is held by" not in str(error) or time.monotonic() > until:
-                    raise
-            else:
-                yield connection
-                return
-        time.sleep(0.1)
 
 
 def _ensure(warehouse: Warehouse, connection: Any) -> None:
@@ -92,14 +73,6 @@ def upsert(connection: Any, table: str, keys: Sequence[str], values: Mapping[str
         + ", ".join(f"{name} = excluded.{name}" for name in others),
         list(values.values()),
     )
-
-
-def has_tables(warehouse: Warehouse, *wanted: str, schema: str = SCHEMA) -> bool:
-    """Whether the warehouse is there and holds these tables."""
-    if not warehouse.exists():
-        return False
-    with warehouse.connect(read_only=True) as connection:
-        return set(wanted) <= warehouse.tables(connection, schema)
 
 
 def insert(

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingestion import clock
-from ingestion.warehouse import RAW, Warehouse, rows
+from ingestion.warehouse import RAW, Warehouse, named_rows, rows
 from monitoring.rules import Rule, Rules
 from monitoring.tables import SCHEMA
 
+STAGES = ("bid_requests", "impressions", "clicks", "conversions")  # of the funnel, in its order
 WINDOW = 14  # days before, as in semantics section 8
 _LEAST_SHARE = 0.05  # of a usual day's events: fewer are wrong clocks, not a new day
 _MOST_DAYS = 31
@@ -64,13 +65,7 @@ class View:
 
     def query(self, sql: str, *parameters: object) -> list[dict[str, Any]]:
         """The rows of a statement by the names of their columns; parameters are written `?`."""
-        cursor = self.connection.cursor()
-        if self.warehouse.path is not None:
-            cursor.execute(sql, list(parameters))
-        else:
-            cursor.execute(sql.replace("%", "%%").replace("?", "%s"), list(parameters))
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return named_rows(self.connection, sql, parameters)
 
     def has(self, *tables: str) -> bool:
         """Whether these tables, written `schema.table`, are there."""
@@ -118,11 +113,7 @@ def _last_whole_day(view: View) -> dt.date | None:
     """The latest day with an event of its last hour; a few events ahead of all others make none."""
     if not view.has("marts.fct_campaign_hourly"):
         return None
-    events = " + ".join(
-        f"{validity}{stream}"
-        for stream in ("bid_requests", "impressions", "clicks", "conversions")
-        for validity in ("", "invalid_")
-    )
+    events = " + ".join(f"{validity}{stream}" for stream in STAGES for validity in ("", "invalid_"))
     found = view.query(
         f"""
         select cast(hour as date) as date, sum({events}) as events, max(hour) as last_hour
@@ -139,11 +130,6 @@ def _last_whole_day(view: View) -> dt.date | None:
         day: dt.date = row["date"]
         return day if row["last_hour"].hour == 23 else day - dt.timedelta(1)
     return None
-
-
-def quoted(text: str) -> str:
-    """A text as SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def dates(days: Sequence[dt.date]) -> str:

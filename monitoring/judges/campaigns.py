@@ -6,7 +6,8 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
-from monitoring.view import WINDOW, Finding, View, dates, number, percent, quoted
+from ingestion.warehouse import literal
+from monitoring.view import WINDOW, Finding, View, dates, number, percent
 
 _RATIOS = ("ctr", "cvr")
 _NOT_ENDED = """
@@ -141,7 +142,7 @@ def overspent(view: View) -> Iterator[Finding]:
 def _history(campaign: str, view: View) -> str:
     return (
         "select date, impressions, clicks, conversions, spend, ctr, cvr, budget_pacing"
-        f" from marts.fct_campaign_daily where campaign_id = {quoted(campaign)}"
+        f" from marts.fct_campaign_daily where campaign_id = {literal(campaign)}"
         f" and date between date '{view.days[0]}' - {WINDOW} and date '{view.day}'"
         " order by date desc"
     )

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingestion.contract import Contract, event_streams
-from monitoring.view import WINDOW, Finding, View, number, percent, quoted
+from ingestion.pipelines import drift
+from ingestion.warehouse import literal
+from monitoring.view import WINDOW, Finding, View, number, percent
 
 _LOADS = 14  # that a load is compared with
-_LATE_SHARE = 0.1  # more events than this before a day knew a field
 _SHOWN_REASONS = 5
-_SHOWN_CAMPAIGNS = 20
 
 
 def rejects(view: View) -> Iterator[Finding]:
@@ -57,7 +57,7 @@ def _jump(view: View, stream: str, load: list[_File], before: list[_File]) -> Fi
         bad, others = load, []
     elif not bad or not _is_bad(view, bad, before + others):
         return None
-    load_id, files = quoted(load[0].load_id), ", ".join(quoted(file.file) for file in bad)
+    load_id, files = literal(load[0].load_id), ", ".join(literal(file.file) for file in bad)
     of_files = f"from raw.rejected_records where _dlt_load_id = {load_id} and file in ({files})"
     reasons = view.query(
         f"select reason, count(*) as records {of_files}"
@@ -177,63 +177,31 @@ def _null(
 
 
 def new_fields(view: View) -> Iterator[Finding]:
-    """Fields that no contract names and that hardly an event before these days had.
-
-    Some had it: what came late with the same files.
-    """
-    at_least = view.limit("new_field", "at_least")
-    for contract in _event_contracts(view):
-        stream = contract.stream
-        of_days = f"""
-            from raw.{stream} where extra is not null
-                and "timestamp" >= date '{view.days[0]}' and "timestamp" < date '{view.day}' + 1
+    """Fields that no contract names, and that came with a load since the last evaluation."""
+    of_events = {contract.stream for contract in _event_contracts(view)}
+    for row in drift.unknown_fields(view.warehouse):
+        if (
+            not (row["came_later"] and view.is_new(row["since"]))
+            or row["is_named"]
+            or row["records"] < view.limit("new_field", "at_least")
+        ):
+            continue
+        stream, name = row["stream"], row["field"]
+        having = f"""
+            from raw.{stream} where _dlt_load_id = {literal(row["since_load"])}
+                and extra like {literal(f"%{json.dumps(name, ensure_ascii=False)}:%")}
         """
-        for row in _keys(view, of_days):
-            name, like = row["name"], quoted(f"%{json.dumps(row['name'])}:%")
-            if row["records"] < at_least:
-                continue
-            enough = max(1, int(_LATE_SHARE * row["records"]))
-            known = view.query(
-                f"""
-                select 1 from raw.{stream}
-                where "timestamp" < date '{view.days[0]}' and extra like {like} limit {enough}
-                """
-            )
-            if len(known) == enough or not _has_history(view, stream):
-                continue
-            yield Finding(
-                "new_field",
-                f"{stream}.{name}",
-                row["first"],
-                f"{number(row['records'])} {stream} have a field {name} that no contract names",
-                f"select _file, _position, extra {of_days} and extra like {like}"
-                " order by _file, _position",
-                ("its values are kept in the column extra; name it in the contract to give it"
-                 " a column of its own",),
-                _campaigns(view, of_days + f" and extra like {like}"),
-                stream=stream,
-            )  # fmt: skip
-
-
-def _keys(view: View, of_days: str) -> list[dict[str, Any]]:
-    """The fields of `extra` with the records that have them; the engines read JSON differently."""
-    keys = (
-        "unnest(json_keys(extra))"
-        if view.warehouse.path is not None
-        else "json_object_keys(cast(extra as json))"
-    )
-    return view.query(
-        f"""
-        select name, count(*) as records, min(cast("timestamp" as date)) as first
-        from (select {keys} as name, "timestamp" {of_days}) as fields
-        group by name order by name
-        """
-    )
-
-
-def _has_history(view: View, stream: str) -> bool:
-    sql = f"""select 1 from raw.{stream} where "timestamp" < date '{view.days[0]}' limit 1"""
-    return bool(view.query(sql))
+        yield Finding(
+            "new_field",
+            f"{stream}.{name}",
+            row["since"],
+            f"{number(row['records'])} {stream} have a field {name} that no contract names",
+            f"select _file, _position, extra {having} order by _file, _position",
+            ("its values are kept in the column extra; name it in the contract to give it"
+             " a column of its own, then run `adx backfill`",),
+            _campaigns(view, having) if stream in of_events else (),
+            stream=stream,
+        )  # fmt: skip
 
 
 def _event_contracts(view: View) -> Iterator[Contract]:
@@ -247,7 +215,7 @@ def _campaigns(view: View, of_rows: str) -> tuple[str, ...]:
     found = view.query(
         f"""
         select ad_campaign_id as campaign_id {of_rows} and ad_campaign_id is not null
-        group by ad_campaign_id order by count(*) desc, ad_campaign_id limit {_SHOWN_CAMPAIGNS}
+        group by ad_campaign_id order by count(*) desc, ad_campaign_id
         """
     )
     return tuple(row["campaign_id"] for row in found)

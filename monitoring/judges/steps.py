@@ -6,11 +6,12 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
+from ingestion.warehouse import literal
+from monitoring.record import LATEST_RESULTS
 from monitoring.tables import SCHEMA
-from monitoring.view import Finding, View, quoted
+from monitoring.view import Finding, View
 
 _BAD_NODE = ("error", "fail", "runtime error", "warn")
-_FORGOTTEN = dt.timedelta(days=7)
 
 
 def failed_steps(view: View) -> Iterator[Finding]:
@@ -60,44 +61,35 @@ def _step(command: str, outcome: str, streak: list[dict[str, Any]]) -> Finding:
         command,
         first["started_at"],
         f"the {command} {outcome}{times}",
-        f"select * from {SCHEMA}.runs where command = {quoted(command)}"
+        f"select * from {SCHEMA}.runs where command = {literal(command)}"
         f" and started_at >= timestamp '{first['started_at']}' order by started_at",
         tuple(details),
     )
 
 
 def failed_nodes(view: View) -> Iterator[Finding]:
-    """Models and tests whose latest result is bad, since the first of the bad ones in a row.
-
-    What no build ran for a week before the latest is taken to be no more.
-    """
+    """Models and tests whose latest result is bad, since the first of the bad ones in a row."""
     found = view.query(
         f"""
-        with ranked as (
-            select *, row_number() over (partition by node_id order by ended_at desc) as age
-            from {SCHEMA}.node_results
-        ),
+        with latest as ({LATEST_RESULTS}),
         good as (
             select node_id, max(ended_at) as at from {SCHEMA}.node_results
             where status not in ('error', 'fail', 'runtime error', 'warn', 'skipped')
             group by node_id
         )
-        select ranked.node_id, ranked.name, ranked.kind, ranked.model, ranked.severity,
-            ranked.failures, ranked.message, ranked.query, ranked.status,
-            ranked.ended_at,
+        select latest.node_id, latest.name, latest.kind, latest.model, latest.failures,
+            latest.message, latest.query, latest.status,
             (
                 select min(bad.ended_at) from {SCHEMA}.node_results as bad
-                where bad.node_id = ranked.node_id and bad.status <> 'skipped'
+                where bad.node_id = latest.node_id and bad.status <> 'skipped'
                     and (good.at is null or bad.ended_at > good.at)
             ) as since
-        from ranked left join good on ranked.node_id = good.node_id
-        where ranked.age = 1
-        order by ranked.name
+        from latest left join good on latest.node_id = good.node_id
+        order by latest.name
         """
     )
-    latest = max((node["ended_at"] for node in found), default=view.now)
     for node in found:
-        if node["status"] in _BAD_NODE and latest - node["ended_at"] <= _FORGOTTEN:
+        if node["status"] in _BAD_NODE:
             finding = _node(view, node)
             if finding is not None:
                 yield finding
@@ -107,7 +99,7 @@ def _node(view: View, node: dict[str, Any]) -> Finding | None:
     is_error = node["status"] in ("error", "runtime error")
     trace = (
         f"select ended_at, status, message, relation from {SCHEMA}.node_results"
-        f" where node_id = {quoted(node['node_id'])} order by ended_at desc"
+        f" where node_id = {literal(node['node_id'])} order by ended_at desc"
     )
     since: dt.datetime = node["since"]
     if is_error or node["kind"] != "test":

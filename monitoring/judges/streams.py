@@ -7,15 +7,12 @@ from collections.abc import Iterator
 
 from ingestion import contract as contracts
 from ingestion.contract import Contract
-from monitoring.view import WINDOW, Finding, View, number, percent
-
-_STREAMS = ("bid_requests", "impressions", "clicks", "conversions")
-_SHOWN_CAMPAIGNS = 20
+from monitoring.view import STAGES, WINDOW, Finding, View, number, percent
 
 
 def stopped(view: View) -> Iterator[Finding]:
     """Event streams without an event on the last day that had some on the days before."""
-    sums = ", ".join(f"sum({name} + invalid_{name}) as {name}" for name in _STREAMS)
+    sums = ", ".join(f"sum({name} + invalid_{name}) as {name}" for name in STAGES)
     per_day = f"""
         select date, {sums} from marts.fct_campaign_daily
         where date between date '{view.day}' - {WINDOW} and date '{view.day}'
@@ -23,7 +20,7 @@ def stopped(view: View) -> Iterator[Finding]:
     """
     days = {row["date"]: row for row in view.query(per_day)}
     today = days.pop(view.day, {})
-    for stream in _STREAMS:
+    for stream in STAGES:
         before = {date: int(row[stream]) for date, row in days.items() if row[stream]}
         if today.get(stream) or not before:
             continue
@@ -50,7 +47,7 @@ def _campaigns(view: View, stream: str) -> tuple[str, ...]:
         select campaign_id from marts.fct_campaign_daily
         where date between date '{view.day}' - {WINDOW} and date '{view.day}'
         group by campaign_id having sum({stream}) > 0
-        order by sum({stream}) desc, campaign_id limit {_SHOWN_CAMPAIGNS}
+        order by sum({stream}) desc, campaign_id
         """
     )
     return tuple(row["campaign_id"] for row in found)
@@ -123,7 +120,7 @@ def late(view: View) -> Iterator[Finding]:
     when its newest event is of that day or the one before, and it is compared with such days.
     """
     limit = view.rule("late_data").thresholds
-    for stream in _STREAMS:
+    for stream in STAGES:
         if not view.has(f"raw.{stream}"):
             continue
         days = view.query(
