@@ -25,7 +25,7 @@ lint: setup ## sqlfluff, ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	ADX_DUCKDB_PATH=:memory: $(BIN)/sqlfluff lint --disable-progress-bar models tests/*.sql
+	ADX_DUCKDB_PATH=:memory: $(BIN)/sqlfluff lint --disable-progress-bar --processes 0 models tests/*.sql
 
 pytest: setup ## The tests; they start their own PostgreSQL and run dbt build on both engines
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile

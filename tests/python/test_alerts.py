@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from conftest import MakeWarehouse
+from support.prometheus import until
 from support.receivers import Webhook, mail_server, webhook
 from support.servers import free_port
 from support.warehouses import ROOT, Warehouse
@@ -170,8 +171,7 @@ def test_a_dead_channel_neither_blocks_nor_loses(
         assert message["Subject"] == "AdvertiseX, critical: load failed: load"
         assert "Look further: adx alerts --trace load_failed/load" in message.as_string()
         slow.hold.set()
-        while not slow.received:  # the request that was given up
-            time.sleep(0.05)
+        until("the request that was given up", lambda: slow.received)
         slow.received.clear()
         assert evaluated(now)["delivered"] == 0  # not before its time
         said = at(now, "06:10:00").adx_here("alerts")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,13 +15,13 @@ from advertisex.generator import FAULTS
 from conftest import MakeWarehouse
 from monitoring.rules import read_rules
 from support import compare, raw_tables
-from support.warehouses import ENGINES, ROOT, Warehouse
+from support.warehouses import ENGINES, ROOT, Warehouse, copied_project
+from test_planted_faults import CAUGHT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MONITORING = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
 CONTRACTS = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
 MODELS = sorted(ROOT.glob("models/**/*.sql"))
-DBT_FILES = ("dbt_project.yml", "models", "macros", "profiles", "seeds", "tests/generic")
 
 
 def block(text: str, language: str, after: str = "") -> str:
@@ -72,12 +71,7 @@ def test_readme_shows_what_the_demo_prints() -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_readme_mart_builds(engine: str, make_warehouse: MakeWarehouse, tmp_path: Path) -> None:
     """The README's own mart, added to a copy of the project as a user would add it."""
-    project = tmp_path / "project"
-    for name in DBT_FILES:
-        source = ROOT / name
-        copy = shutil.copytree if source.is_dir() else shutil.copyfile
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        copy(source, project / name)
+    project = copied_project(tmp_path)
     mart = project / "models" / "marts" / "fct_country_daily.sql"
     mart.write_text(block(README, "sql", "*A mart*"), encoding="utf-8")
     mart.with_suffix(".yml").write_text(block(README, "yaml", "*A mart*"), encoding="utf-8")
@@ -106,7 +100,8 @@ def test_monitoring_lists_kinds_and_faults(tmp_path: Path, monkeypatch: pytest.M
     kinds = set(read_rules().rules)
     assert set(listed("kinds", r"^\| ([^|]*) \|")) == kinds
     assert listed("faults", r"^\| ([^|]*) \|") == [name for name in FAULTS if name != "none"]
-    assert set(listed("faults", r"\| ([^|]*) \|$")) < kinds
+    told = listed("faults", r"\| ([^|]*) \|$")
+    assert told == [CAUGHT[name].split("/")[0] for name in FAULTS if name != "none"]
     for name, what in FAULTS.items():
         assert name == "none" or f"| `{name}` | {what} |" in MONITORING
     own = tmp_path / "alerts.yml"

@@ -144,7 +144,7 @@ def test_each_fault_is_caught_and_no_other(
         assert len(alerts["fired"]) >= 5
     (since, *others) = {alert["since"][:10] for alert in alerts["fired"]}
     assert not others
-    on_load = fault in ("rejects", "changed_type", "unknown_currency")
+    on_load = fault in ("rejects", "changed_type", "unknown_currency", "new_field")
     assert since == str(DEFAULT_END + dt.timedelta(1) if on_load else DEFAULT_END)
     if fault in ("rejects", "changed_type"):
         for row in traced[wanted]:  # section 2: file, position and text of each rejected record

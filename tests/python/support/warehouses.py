@@ -45,6 +45,17 @@ def read_seeds() -> Seeds:
     return Seeds(rows("exchange_rates"), rows("conversion_types"), rows("crawler_user_agents"))
 
 
+def copied_project(folder: Path) -> Path:
+    """The dbt project, its generic tests but not its singular ones, in a folder to be changed."""
+    project = folder / "project"
+    for name in ("dbt_project.yml", "models", "macros", "profiles", "seeds", "tests/generic"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copyfile
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(source, project / name)
+    return project
+
+
 @contextlib.contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
     """The process's environment with these values, put back at the end."""
