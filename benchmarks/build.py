@@ -1,11 +1,11 @@
 """Time, processor time and memory of full and incremental builds, and the limit: SQL by hand.
 
-    python benchmarks/build.py [--target duckdb] [--events 1_000_000] [--days 30] [--folder DIR]
+    python benchmarks/build.py [--target duckdb] [--events 1_000_000] [--days 30] [--memory 6GB]
 
 Makes raw tables of that many events in all on so many days, builds everything, loads one more day,
 of whose events 2 % are up to 10 days late, builds that, and runs `marts_by_hand.sql` on the raw
-tables of the first load. Models only (`adx build --no-tests`). On PostgreSQL the database that the
-environment names is used, and its schemas are dropped first.
+tables of the first load. Models only (`adx build --no-tests`). On PostgreSQL the database that
+PGDATABASE names is used, and its schemas are dropped first.
 """
 
 from __future__ import annotations
@@ -183,9 +183,12 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="Where the DuckDB files go; else a temporary one."
     )
+    parser.add_argument("--memory", help="What DuckDB may take for queries, for example 6GB.")
     parser.add_argument("--no-limit", action="store_true", help="Leave the script by hand out.")
     parser.add_argument("--by-hand", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.target == "postgres" and not os.environ.get("PGDATABASE"):
+        parser.error("set PGDATABASE to a database whose schemas may be dropped")
     if options.by_hand:
         by_hand(from_environment(options.target))
         return
@@ -204,6 +207,7 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
     env = {"ADX_TARGET": options.target, "DBT_TARGET_PATH": str(folder / "target")}
     if options.target == "duckdb":
         env["ADX_DUCKDB_PATH"] = str(path)
+        env["ADX_DUCKDB_MEMORY"] = options.memory or ""
     warehouse = Warehouse("duckdb", path) if options.target == "duckdb" else Warehouse("postgres")
     if warehouse.path is None:
         with warehouse.connect() as connection:
