@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +19,7 @@ from conftest import MakeWarehouse
 from support.prometheus import until
 from support.receivers import Webhook, mail_server, webhook
 from support.servers import free_port
-from support.warehouses import ROOT, Warehouse
+from support.warehouses import Warehouse
 
 CLICKS = b"timestamp,user_id,ad_campaign_id\n2024-06-09T12:34:56Z,u1,k1\n"
 
@@ -112,25 +108,10 @@ def test_a_load_that_died_is_an_alert(make_warehouse: MakeWarehouse, tmp_path: P
     warehouse = make_warehouse("duckdb")
     (tmp_path / "clicks.csv").write_bytes(CLICKS)
     load = ("load", "--stream", "clicks", str(tmp_path))
-    stopped(warehouse, tmp_path, "ingestion.pipelines.files:find_files", *load)
+    with warehouse.adx_stopped("ingestion.pipelines.files:find_files", *load):
+        pass
     (alert,) = evaluated(warehouse)["fired"]
     assert (alert["kind"], alert["severity"]) == ("load_died", "critical")
-
-
-def stopped(warehouse: Warehouse, folder: Path, function: str, *arguments: str) -> None:
-    """Run `adx` and kill it where it would call a function."""
-    marker = folder / "reached"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "support.stop_at", function, "before", "1", str(marker), "wait",
-         "--", *arguments],
-        env={**os.environ, **warehouse.env, "PYTHONPATH": str(ROOT / "tests" / "python")},
-        cwd=ROOT,
-    )  # fmt: skip
-    while not marker.exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
 
 
 def test_killed_between_outbox_and_delivery(
@@ -139,7 +120,8 @@ def test_killed_between_outbox_and_delivery(
     """At most the moment is lost: the next run sends it."""
     now = at(warehouse, "06:00:00", ADX_WEBHOOK_URL=hook.url)
     fail(now)
-    stopped(now, tmp_path, "monitoring.channels:send", "alerts")
+    with now.adx_stopped("monitoring.channels:send", "alerts"):
+        pass
     assert hook.received == []
     late = evaluated(at(now, "06:05:00"))
     assert (late["fired"], late["delivered"]) == ([], 1)

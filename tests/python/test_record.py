@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 from conftest import MakeWarehouse
-from support.warehouses import ROOT, Warehouse
+from support.warehouses import Warehouse
 
 CLICKS = b"timestamp,user_id,ad_campaign_id\n2024-06-09T12:34:56Z,u1,k1\n2024-06-09T12:35Z,u2,k1\n"
 
@@ -55,24 +50,11 @@ def test_a_command_called_in_a_wrong_way_is_no_run(
 def test_a_load_that_was_killed_has_died(warehouse: Warehouse, landing: Path) -> None:
     """The next command finds that its process is gone; one that still runs stays as it is."""
     (landing / "clicks.csv").write_bytes(CLICKS)
-    marker = landing.parent / "reached"
-    command = [sys.executable, "-m", "support.stop_at", "ingestion.pipelines.files:find_files"]
-    load = ["--", "load", "--stream", "clicks", str(landing)]
-    process = subprocess.Popen(
-        [*command, "before", "1", str(marker), "wait", *load],
-        env={**os.environ, **warehouse.env, "PYTHONPATH": str(ROOT / "tests" / "python")},
-        cwd=ROOT,
-    )
-    try:
-        while not marker.exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        warehouse.adx_here("load", "--stream", "clicks", str(landing))
+    load = ("load", "--stream", "clicks", str(landing))
+    with warehouse.adx_stopped("ingestion.pipelines.files:find_files", *load):
+        warehouse.adx_here(*load)
         assert [run["outcome"] for run in runs(warehouse)] == ["running", "succeeded"]
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    warehouse.adx_here("load", "--stream", "clicks", str(landing))
+    warehouse.adx_here(*load)
     assert [run["outcome"] for run in runs(warehouse)] == ["died", "succeeded", "succeeded"]
 
 

@@ -190,6 +190,24 @@ class Warehouse:
         )
         return done
 
+    @contextlib.contextmanager
+    def adx_stopped(self, function: str, *arguments: str) -> Iterator[None]:
+        """`adx` in a process that waits where it would call `module:function`, then is killed."""
+        marker = self.folder / f"reached-{uuid.uuid4().hex}"
+        stop = ("support.stop_at", function, "before", "1", str(marker), "wait")
+        with subprocess.Popen(
+            [sys.executable, "-m", *stop, "--", *arguments],
+            env={**os.environ, **self.env, "PYTHONPATH": str(ROOT / "tests" / "python")},
+            cwd=ROOT,
+        ) as process:
+            try:
+                while not marker.exists():
+                    assert process.poll() is None
+                    time.sleep(0.05)
+                yield
+            finally:
+                process.kill()
+
     def adx_here(self, *arguments: str, exit_code: int = 0) -> Result:
         """The same in this process, which saves the seconds of its start."""
         from advertisex.cli import main
