@@ -132,11 +132,13 @@ class _DuckDB:
             if len(groups) == self.GROUPS:
                 self._insert(table, groups)
                 groups.clear()
+                # By itself the allocator gives back only a part of what many threads have freed.
+                pa.default_memory_pool().release_unused()
 
     def _insert(self, table: str, groups: list[pa.Table]) -> None:
-        rows = pa.concat_tables(groups).unify_dictionaries()
+        arriving = pa.concat_tables(groups).unify_dictionaries()
         columns, values = [], []
-        for name, column in zip(rows.column_names, rows.columns, strict=True):
+        for name, column in zip(arriving.column_names, arriving.columns, strict=True):
             value = f'"{name}"'
             if pa.types.is_dictionary(column.type):
                 used = column.unique()
@@ -145,13 +147,13 @@ class _DuckDB:
             columns.append(f'"{name}"')
             values.append(value)
         for name, value in self.load.literals(table).items():
-            if name not in rows.column_names:
+            if name not in arriving.column_names:
                 columns.append(name)
                 values.append(value)
-        self.connection.from_arrow(rows).query(
-            "arriving",
+        # Found by their Python name: a view of them, as of a relation, would live until the commit.
+        self.connection.execute(
             f"insert into {RAW}.{table} ({', '.join(columns)})"
-            f" select {', '.join(values)} from arriving",
+            f" select {', '.join(values)} from arriving"
         )
 
     def _flush(self) -> None:
