@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ingestion.readers.avro_program import Decoded, Decoder
 
 MAGIC = b"Obj\x01"
-KERNEL_FROM = 4 * 2**20  # bytes of blocks in a process: fewer are read before the kernel is loaded
+KERNEL_FROM = 4 * 2**20  # bytes of blocks in a process: for fewer the kernel is not loaded
 _SYNC_SIZE = 16
 _BATCH_RECORDS = 50_000
 _GROUP_BYTES = 2**20
@@ -171,6 +171,7 @@ class _AvroReader:
         group: list[_Block] = []
         size = 0
         pending: deque[Future[list[list[_Row] | Decoded]]] = deque()
+        by_kernel = self.have(self.kernel_from - _seen.bytes)  # a large file is from its start
         pool: ThreadPoolExecutor | None = None
         try:
             while self.have(1):
@@ -178,10 +179,11 @@ class _AvroReader:
                 if isinstance(found, _Block):
                     group.append(found)
                     size += len(found.content)
+                    _seen.bytes += len(found.content)
                     if size < _GROUP_BYTES:
                         continue
                 pool = pool or ThreadPoolExecutor(_THREADS, "avro")
-                pending.append(pool.submit(_decoded, codec, group, self.kernel_from))
+                pending.append(pool.submit(_decoded, codec, group, by_kernel))
                 group, size = [], 0
                 while pending and (len(pending) > _THREADS or not isinstance(found, _Block)):
                     yield from pending.popleft().result()
@@ -189,7 +191,7 @@ class _AvroReader:
                     yield found
             while pending:
                 yield from pending.popleft().result()
-            yield from _decoded(codec, group, self.kernel_from)
+            yield from _decoded(codec, group, by_kernel)
         finally:
             if pool:
                 pool.shutdown(cancel_futures=True)
@@ -302,18 +304,14 @@ class _AvroReader:
         return fault_batch(kept, fault, position=0, line=None, total=total)
 
 
-class _Kernel:
-    """Whether the kernel is worth its loading, which takes a second or two in each process."""
+@dataclass
+class _Seen:
+    """Blocks read in this process, in each of which loading the kernel takes a second or two."""
 
-    def __init__(self) -> None:
-        self.bytes_seen = 0
-
-    def decoder(self, schema: bytes, group: Sequence[_Block], kernel_from: int) -> Decoder | None:
-        self.bytes_seen += sum(len(block.content) for block in group)
-        return _decoder(schema) if self.bytes_seen >= kernel_from else None
+    bytes: int = 0
 
 
-_kernel = _Kernel()
+_seen = _Seen()
 _loading = threading.Lock()
 
 
@@ -339,10 +337,8 @@ def _decoder(schema: bytes) -> Decoder | None:
         return None
 
 
-def _decoded(
-    codec: _Codec, group: Sequence[_Block], kernel_from: int
-) -> list[list[_Row] | Decoded]:
-    decoder = _kernel.decoder(codec.schema, group, kernel_from)
+def _decoded(codec: _Codec, group: Sequence[_Block], by_kernel: bool) -> list[list[_Row] | Decoded]:
+    decoder = _decoder(codec.schema) if by_kernel else None
     if decoder is None:
         return [codec.rows(block) for block in group]
     parts: list[list[_Row] | Decoded] = []

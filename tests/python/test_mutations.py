@@ -181,14 +181,14 @@ def check(folder: Path, files: Sequence[Mutated]) -> None:
 )
 @given(seed=st.integers(0, 2**48))
 def test_mutated_inputs(tmp_path_factory: pytest.TempPathFactory, kernel: bool, seed: int) -> None:
-    seen = avro_reader._kernel.bytes_seen
-    avro_reader._kernel.bytes_seen = 2**40 if kernel else 0
+    seen = avro_reader._seen.bytes
+    avro_reader._seen.bytes = 2**40 if kernel else 0
     try:
         dice = random.Random(seed)
         folder = tmp_path_factory.mktemp("mutated")
         check(folder, [mutated(number, dice) for number in range(TOGETHER)])
     finally:
-        avro_reader._kernel.bytes_seen = seen
+        avro_reader._seen.bytes = seen
 
 
 @settings(
@@ -246,7 +246,7 @@ def test_half_characters_in_an_avro_schema(
     kernel: int,
 ) -> None:
     """A name with half of a surrogate pair ended the whole load."""
-    monkeypatch.setattr(avro_reader._kernel, "bytes_seen", kernel)
+    monkeypatch.setattr(avro_reader._seen, "bytes", kernel)
     schema = '{"type":"record","name":"R","fields":[{"name":%s,"type":%s}]}'
     text = (schema % (json.dumps(name), type_)).encode()
     path = tmp_path / "half.avro"
