@@ -144,6 +144,7 @@ class _Load:
         self.contract = contract
         self.results: list[FileResult] = []
         self.known: dict[str, dict[int, set[str]]] = {}
+        self.source: Source | None = None  # of the last file that was looked at
         # Its own pool keeps more of what was freed.
         pa.set_memory_pool(pa.system_memory_pool())
         self.connection = in_memory()
@@ -271,7 +272,9 @@ class _Load:
             return _failed(Problem(path, no_stream()))
         began = time.perf_counter()
         self.meter.start()
-        source = Source(path)
+        if self.source is None or self.source.path is not path:
+            self.source = Source(path)
+        source = self.source
         records, layout = 0, DOCUMENTS
         try:
             for batch in read_records(source, self._contract(stream).format, self.connection):
@@ -302,12 +305,10 @@ class _Load:
             digests = set().union(*sizes.values()) if size is None else sizes.get(size)
             if not digests:
                 return False
-            source = Source(path)
-            for _ in source.stored():
-                pass
+            self.source = Source(path)
+            return self.source.hash_ahead() in digests
         except OSError as error:
             raise Unreadable(_why(error)) from None
-        return source.content_hash in digests
 
     # Reading and judging ---------------------------------------------------------------------
 
@@ -346,19 +347,18 @@ def read_records(
             batches = read_csv(whole())
         case _:
             batches = read_avro(whole())
-    position, line = 0, None
+    last: pa.Table | None = None
     for batch in batches:
         yield batch
-        position = max(position, batch.table["position"][-1].as_py())
-        line = batch.table["line"][-1].as_py()
+        last = batch.table
     for _ in pieces:
         pass
     if source.damage is not None:
         yield fault_batch(
             source.damage,
             "a damaged or cut compressed file; this is what did not unpack",
-            position=position + 1,
-            line=line,
+            position=1 if last is None else last["position"][-1].as_py() + 1,
+            line=None if last is None else last["line"][-1].as_py(),
             total=source.damaged,
         )
 

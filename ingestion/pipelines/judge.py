@@ -40,7 +40,7 @@ class _Waiting:
     def add(self, batch: Batch) -> None:
         self.batches.append(batch)
         self.rows += batch.table.num_rows
-        self.size += batch.table.nbytes
+        self.size += batch.table.get_total_buffer_size()
 
     @property
     def full(self) -> bool:

@@ -68,9 +68,8 @@ class _CsvReader(TextReader):
             if (batch := self.plain_batch()) is not None:
                 if batch.table.num_rows:
                     yield batch
-                if self.ended and not self.buffer:
+                if not self.more() and not self.buffer:
                     return
-                self.more()
                 continue
             records = self.records()
             yield from self.batch(records)
@@ -140,13 +139,14 @@ class _CsvReader(TextReader):
         if parsed.num_rows != len(starts):
             return None
         lines = np.searchsorted(newlines, starts).astype(np.int64) + self.line
-        table = pa.table(
-            {
-                "position": pa.array(np.arange(len(starts), dtype=np.int64) + self.position + 1),
-                "line": pa.array(lines),
-                "fault": pa.nulls(len(starts), pa.string()),
-                **dict(zip(parsed.column_names, parsed.columns, strict=True)),
-            }
+        table = pa.Table.from_arrays(
+            [
+                pa.array(np.arange(len(starts), dtype=np.int64) + self.position + 1),
+                pa.array(lines),
+                pa.nulls(len(starts), pa.string()),
+                *parsed.columns,
+            ],
+            ["position", "line", "fault", *parsed.column_names],
         )
         self.position += len(starts)
         self.line += len(newlines)
@@ -155,19 +155,11 @@ class _CsvReader(TextReader):
         return Batch(table, layout, slices(text, starts, ends))
 
     def parse(self, text: bytes) -> pa.Table:
-        names = [f"c{index}" for index in range(len(self.header))]
+        """The columns `c0`, `c1`, … of whole lines."""
+        names, parsing, types = _options(len(self.header), self.separator)
+        reading = csv.ReadOptions(column_names=names, block_size=len(text) + 1, use_threads=False)
         # The reader of streams, because the other one waits for a thread of its own.
-        reader = csv.open_csv(
-            pa.BufferReader(text),
-            csv.ReadOptions(column_names=names, block_size=len(text) + 1, use_threads=False),
-            csv.ParseOptions(delimiter=chr(self.separator), newlines_in_values=True),
-            csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
-                null_values=[""],
-                strings_can_be_null=True,
-            ),
-        )
-        return reader.read_all()
+        return csv.open_csv(pa.BufferReader(text), reading, parsing, types).read_all()
 
     def records(self) -> _Records:
         found = _at_once(self.buffer, self.separator, ended=self.ended)
@@ -240,6 +232,18 @@ class _CsvReader(TextReader):
             total += len(piece)
             kept += piece[: max(0, RAW_LIMIT - len(kept))]
         return fault_batch(kept, fault, position=position, line=self.line, total=total)
+
+
+@lru_cache(maxsize=256)
+def _options(width: int, separator: int) -> tuple[list[str], csv.ParseOptions, csv.ConvertOptions]:
+    """Columns' names, and Arrow's options to read them as they are, empty ones as nulls."""
+    names = [f"c{index}" for index in range(width)]
+    types = dict.fromkeys(names, pa.string())
+    return (
+        names,
+        csv.ParseOptions(delimiter=chr(separator), newlines_in_values=True),
+        csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True),
+    )
 
 
 @lru_cache(maxsize=256)

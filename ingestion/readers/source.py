@@ -43,10 +43,25 @@ class Source:
         self.damage: bytes | None = None
         self.damaged = 0
         self._digest = hashlib.sha256()
+        self._held: bytes | None = None
 
     @property
     def content_hash(self) -> str:
         return self._digest.hexdigest()
+
+    def hash_ahead(self) -> str:
+        """The content's hash before `pieces()`, for which a file of one piece stays in memory."""
+        stored = self.stored()
+        first = next(stored, b"")
+        is_small = next(stored, None) is None
+        for _ in stored:
+            pass
+        found = self.content_hash
+        if is_small:
+            self._held = first
+        else:
+            self.size, self._digest = 0, hashlib.sha256()
+        return found
 
     def pieces(self) -> Iterator[bytes]:
         """The unpacked bytes, in pieces of a few MiB, none empty."""
@@ -74,6 +89,11 @@ class Source:
         self.damage = (self.damage or b"") + content[: max(0, RAW_LIMIT - len(self.damage or b""))]
 
     def stored(self) -> Iterator[bytes]:
+        """The bytes as they are in the file."""
+        if self._held is not None:  # counted and hashed when it was read
+            if self._held:
+                yield self._held
+            return
         with self.path.open() as file:
             while piece := file.read(PIECE):
                 self.size += len(piece)
