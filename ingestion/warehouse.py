@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TARGETS = ("duckdb", "postgres")
 PROJECT = Path(__file__).resolve().parent.parent
 RAW = "raw"
-_LOAD_MEMORY = "384MB"  # with less, DuckDB inserts in one thread instead of two
+_LOAD_MEMORY = "320MB"  # with less, DuckDB inserts in one thread instead of two
 _LOCK = 7_239_116_040  # PostgreSQL advisory lock: one load at a time in a database
 _PATIENCE = 10  # seconds
 _GLANCE = 2  # seconds for who only looks into a DuckDB file, as `adx watch` does
