@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from advertisex.plan import _LOCK
+from conftest import MakeWarehouse
 from reference.funnel import Rows
 from support import compare, histories, raw_tables
 from support.histories import Build, Load
-from support.warehouses import ROOT, Warehouse, copied_project
+from support.warehouses import ENGINES, ROOT, Warehouse, copied_project
 
 LONG = os.environ.get("ADX_LONG") == "1"
 STEPS = len(list((ROOT / "models").rglob("*.sql")))
@@ -71,7 +72,7 @@ def wait_for_step(warehouse: Warehouse, process: subprocess.Popen[str], step: in
 
 def full_refresh(warehouse: Warehouse) -> dict[str, Rows]:
     """What a build of everything leaves."""
-    warehouse.adx("build", "--full-refresh", "--no-tests")
+    warehouse.adx_here("build", "--full-refresh", "--no-tests")
     return compare.read_marts(warehouse)
 
 
@@ -79,8 +80,8 @@ def test_nothing_new_ends_without_dbt(warehouse: Warehouse) -> None:
     """With nothing new a build ends without dbt, which alone takes seconds to import."""
     loads = history(1)
     begun(warehouse, loads[:-1])
-    assert "everything" in warehouse.adx("build", "--no-tests").stdout
-    assert "nothing new" in warehouse.adx("build", "--no-tests").stdout
+    assert "everything" in warehouse.adx_here("build", "--no-tests").stdout
+    assert "nothing new" in warehouse.adx_here("build", "--no-tests").stdout
     code = (
         "import sys; from advertisex.cli import main\n"
         "try: main(['build', '--no-tests'])\n"
@@ -96,7 +97,7 @@ def test_nothing_new_ends_without_dbt(warehouse: Warehouse) -> None:
     )
     assert imported.stdout.splitlines()[-1] == "False False"
     histories.apply(warehouse, loads[-1])
-    assert "1 load since the last build" in warehouse.adx("build", "--no-tests").stdout
+    assert "1 load since the last build" in warehouse.adx_here("build", "--no-tests").stdout
 
 
 def test_a_killed_build_is_done_again(warehouse: Warehouse) -> None:
@@ -114,7 +115,7 @@ def test_a_killed_build_is_done_again(warehouse: Warehouse) -> None:
                 process.kill()
                 assert process.wait() < 0
         histories.apply(warehouse, load)
-    warehouse.adx("build", "--no-tests")
+    warehouse.adx_here("build", "--no-tests")
     found = compare.marts_differences(compare.read_marts(warehouse), full_refresh(warehouse))
     assert not found, "\n".join(found)
 
@@ -132,7 +133,7 @@ def test_a_second_build_waits_or_says_so(warehouse: Warehouse) -> None:
             while not said.replace("\n", " ").endswith("waiting for it to end."):
                 said += second.stdout.read(1) or pytest.fail(f"it said {said!r} and ended")
             assert second.poll() is None
-    assert "Built" in warehouse.adx("build", "--no-tests").stdout
+    assert "Built" in warehouse.adx_here("build", "--no-tests").stdout
 
 
 @contextmanager
@@ -159,8 +160,10 @@ def busy(warehouse: Warehouse) -> Iterator[None]:
         holder.communicate("\n")
 
 
-def test_changed_vars_need_a_full_refresh(warehouse: Warehouse) -> None:
+@pytest.mark.parametrize("engine", ENGINES if LONG else ENGINES[:1])
+def test_changed_vars_need_a_full_refresh(make_warehouse: MakeWarehouse, engine: str) -> None:
     """Section 9, law 2: the build says so and changes nothing, until everything is built anew."""
+    warehouse = make_warehouse(engine)
     loads = history(4)
     begun(warehouse, loads[:-1])
     warehouse.dbt("seed")
@@ -177,8 +180,12 @@ def test_changed_vars_need_a_full_refresh(warehouse: Warehouse) -> None:
         warehouse.dbt("run")
 
 
-def test_changed_seeds_need_a_full_refresh(warehouse: Warehouse, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ENGINES if LONG else ENGINES[1:])
+def test_changed_seeds_need_a_full_refresh(
+    make_warehouse: MakeWarehouse, tmp_path: Path, engine: str
+) -> None:
     """The build that refuses leaves the seeds as they were: what follows builds with those."""
+    warehouse = make_warehouse(engine)
     project = copied_project(tmp_path)
     seed = project / "seeds" / "conversion_types.csv"
     before = seed.read_text()

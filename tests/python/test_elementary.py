@@ -132,7 +132,7 @@ def watched(
         for day in days:
             write_day(landing, day, fault=fault)
         warehouse.adx("load", str(landing))
-        builds.append(json.loads(warehouse.adx("build", "--json").stdout))
+        builds.append(json.loads(warehouse.adx_here("build", "--json").stdout))
     return Watched(warehouse, *builds)
 
 
@@ -306,7 +306,7 @@ def test_builds_without_elementary(make_warehouse: MakeWarehouse, tmp_path: Path
     assert done.returncode == 0, done.stdout[-3000:]
     assert "WARN=0 ERROR=0 SKIP=0" in done.stdout
     assert "elementary" not in done.stdout.lower()
-    said = warehouse.adx("build").stdout
+    said = warehouse.adx_here("build").stdout
     assert f"Elementary is off: {packages.VARIABLE} is set to nothing" in said
 
 

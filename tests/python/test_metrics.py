@@ -65,7 +65,7 @@ def built(
     out = tmp_path_factory.mktemp("generated") / "landing"
     found = {engine: make_warehouse(engine) for engine in ENGINES}
     found["duckdb"].adx("generate", str(out), "--events", "3000", "--days", "16", "--seed", "3")
-    found["duckdb"].adx("run", str(out))
+    found["duckdb"].adx_here("run", str(out))
     found["postgres"].adx("load", str(out))
     found["postgres"].execute("drop schema monitoring cascade")
     copy(found["duckdb"], found["postgres"], "marts", "monitoring")

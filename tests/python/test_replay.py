@@ -506,14 +506,14 @@ def test_a_build_after_a_replay(make_warehouse: MakeWarehouse, landing: Path, en
     """The replayed events are in the marts, and dbt's tests of what was read pass."""
     warehouse = make_warehouse(engine)
     path = put(landing, "clicks", "f.csv", HEADER + f"{T},a,k,c\n{T},,k,c\nx\n")
-    warehouse.adx("run", str(landing))
+    warehouse.adx_here("run", str(landing))
     path.write_text(HEADER + f"{T},a,k,c\n{T},b,k,c\nx\n{T},d,k,c\n")
     warehouse.adx("rejects", "--replay")
-    assert "1 load since" in warehouse.adx("build").stdout
+    assert "1 load since" in warehouse.adx_here("build").stdout
     found = warehouse.rows("select user_id from marts.fct_clicks order by user_id")
     assert users(found) == ["a", "b", "d"]
     marts = compare.read_marts(warehouse)
-    warehouse.adx("build", "--full-refresh", "--no-tests")
+    warehouse.adx_here("build", "--full-refresh", "--no-tests")
     assert compare.marts_differences(marts, compare.read_marts(warehouse)) == []
     conserved(warehouse, path)
 
@@ -549,7 +549,7 @@ def test_killed_in_the_midst_of_a_replay(warehouse: Warehouse, tmp_path: Path) -
             running.send_signal(signal.SIGKILL)
             running.wait()
             killed += 1
-        delay += 0.35
+        delay *= 1.4
         counts = warehouse.rows(
             f"select count(*) as rows from raw.impressions where _file = '{path}'"
         )
