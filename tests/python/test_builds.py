@@ -102,7 +102,7 @@ def test_nothing_new_ends_without_dbt(warehouse: Warehouse) -> None:
 
 def test_a_killed_build_is_done_again(warehouse: Warehouse) -> None:
     """Killed at any moment, also while everything is built anew: the next build is right."""
-    loads = history(2)[: None if LONG else 3]
+    loads = history(2)[: None if LONG else 2]
     dice = random.Random(f"kill {warehouse.engine}")
     begun(warehouse, loads[:1])
     for load in loads[1:]:

@@ -22,7 +22,7 @@ from support.random_raw import TYPES, random_raw
 from support.warehouses import ENGINES, Warehouse
 
 LONG = os.environ.get("ADX_LONG") == "1"
-CASES = [(seed, 6_000) for seed in range(1, 13)] if LONG else [(1, 2_000), (2, 600)]
+CASES = [(seed, 6_000) for seed in range(1, 13)] if LONG else [(1, 2_000)]
 WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test")
 
 Marts = dict[str, Rows]

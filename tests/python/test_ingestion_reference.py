@@ -1490,7 +1490,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(
-    max_examples=int(os.environ.get("ADX_EXAMPLES", "100" if landing.LONG else "6")),
+    max_examples=int(os.environ.get("ADX_EXAMPLES", "100" if landing.LONG else "4")),
     deadline=None,
     derandomize=not landing.LONG,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),

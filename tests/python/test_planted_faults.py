@@ -127,7 +127,7 @@ def check(
     return traced
 
 
-SOME = ("few_impressions", "rejects", "stream_stops", "unknown_currency")
+SOME = ("few_impressions", "stream_stops")
 
 
 @pytest.mark.parametrize(
