@@ -31,7 +31,7 @@ from reference.funnel import (
 from support import compare, raw_tables
 from support.warehouses import ENGINES, Warehouse
 
-EVENTS = 200_000 if os.environ.get("ADX_LONG") == "1" else 30_000
+EVENTS = 200_000 if os.environ.get("ADX_LONG") == "1" else 20_000
 DAYS = 20
 FACTS = {stream: f"fct_{stream}" for stream in EVENT_STREAMS}
 

@@ -24,7 +24,7 @@ from reference import ingestion as reference
 from support import in_memory
 from support.warehouses import Warehouse
 
-INPUTS = 20_000 if landing.LONG else 1_200
+INPUTS = 20_000 if landing.LONG else 800
 TOGETHER = 50  # files of one load
 
 WRITERS: dict[str, Callable[[Sequence[landing.Row], random.Random], bytes]] = {
