@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from advertisex.plan import check_loaded, digest
 from ingestion.errors import UserError
 from ingestion.warehouse import PROJECT, Warehouse, duckdb_problem
@@ -86,6 +88,8 @@ def build(
     goes to its tables. Raises UserError when there is nothing to build from, or dbt cannot start.
     """
     check_loaded(warehouse)
+    if warehouse.path is not None:
+        _check_memory()
     # Unit tests say nothing of the data, only of the models; `make test` runs them. To write dbt's
     # JSON, which nothing here reads, takes a tenth of a small build.
     arguments = ["--no-write-json", "build", "--exclude-resource-type", "unit_test"]
@@ -108,6 +112,19 @@ def build(
         result = _build_with_elementary(warehouse, arguments, progress, elementary)
     nodes = tuple(_node_result(run) for run in result.results)
     return BuildReport(nodes, time.perf_counter() - began, target_path(elementary), packages.off())
+
+
+def _check_memory() -> None:
+    limit = os.environ.get("ADX_DUCKDB_MEMORY")
+    if not limit:
+        return
+    try:
+        duckdb.connect(config={"memory_limit": limit}).close()
+    except duckdb.Error:
+        raise UserError(
+            f"ADX_DUCKDB_MEMORY is {limit!r}, which DuckDB does not know as an amount of memory;"
+            " set it like 6GB, or not at all"
+        ) from None
 
 
 def _build_with_elementary(

@@ -1,5 +1,6 @@
 -- A feed grew a field: the last load that fed the stream is the first that has it. It is kept in
 -- `extra`; name it in the stream's contract, then `adx backfill` (docs/contracts.md).
+-- The rule is also that of `unknown_fields` in ingestion/pipelines/drift.py.
 {{ config(severity='warn') }}
 
 with

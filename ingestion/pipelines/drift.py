@@ -94,7 +94,8 @@ def unknown_fields(warehouse: Warehouse) -> list[dict[str, Any]]:
 
     `is_new`: the last load that fed the stream is the first that has it, and it `came_later` than
     the first load of all. `since_load` and `since` say which load that is; `records` counts those
-    of all loads; `is_named` fields are in the contract by now, and `adx backfill` moves them.
+    of all loads; `is_named` fields are in the contract by now, and `adx backfill` moves them. The
+    dbt test `no_new_unknown_fields` warns by the same rule where dbt runs without this.
     """
     if not warehouse.has(raw.UNKNOWN):
         return []

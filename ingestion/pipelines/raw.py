@@ -130,9 +130,10 @@ def loaded_row_schema() -> pa.Schema:
     return pa.schema([each for each in LOADED_SCHEMA if each.name not in ("load_id", "loaded_at")])
 
 
-def file_column(table: str) -> str:
-    """The column that names the file from which a row came."""
-    return _one_of(table, "file", "_file")
+def file_column(table: str) -> str | None:
+    """The column that names the file from which a row came, None where rows are of no file."""
+    known = tables()[table].names
+    return next((name for name in ("file", "_file") if name in known), None)
 
 
 def load_column(table: str) -> str:

@@ -14,29 +14,30 @@ from ingestion import checks
 from ingestion.contract import Contract
 from ingestion.warehouse import Warehouse
 
-MEMORY = "256MB"  # of DuckDB, for what is judged or compared
+_MEMORY = "256MB"  # of DuckDB, for what is judged or compared
 _BATCH = 50_000
 
 
 def in_memory() -> duckdb.DuckDBPyConnection:
     """A database in memory to judge records with."""
-    connection = duckdb.connect(config={"memory_limit": MEMORY})
-    connection.execute("set enable_progress_bar = false")
-    return connection
+    return _connect(":memory:")
 
 
 @contextmanager
 def scratch() -> Iterator[duckdb.DuckDBPyConnection]:
     """An empty database in a temporary file, with the functions of `ingestion.checks`."""
-    with tempfile.TemporaryDirectory(prefix="adx-scratch-") as folder:
-        path = Path(folder) / "scratch.duckdb"
-        connection = duckdb.connect(str(path), config={"memory_limit": MEMORY})
-        try:
-            connection.execute("set enable_progress_bar = false")
-            checks.register(connection)
-            yield connection
-        finally:
-            connection.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="adx-scratch-") as folder,
+        _connect(str(Path(folder) / "scratch.duckdb")) as connection,
+    ):
+        checks.register(connection)
+        yield connection
+
+
+def _connect(path: str) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(path, config={"memory_limit": _MEMORY})
+    connection.execute("set enable_progress_bar = false")
+    return connection
 
 
 def copy(warehouse: Warehouse, sql: str, into: duckdb.DuckDBPyConnection, table: str) -> int:

@@ -99,10 +99,10 @@ def update(writer: Writer, table: str, changed: Sequence[str], mark: str) -> Non
 
 def discard(writer: Writer, file: str, load: Load) -> None:
     """Take back what this load wrote of a file."""
-    for table, schema in raw.tables().items():
-        if not {"file", "_file"}.isdisjoint(schema.names):
+    for table in raw.tables():
+        if column := raw.file_column(table):
             writer.execute(
-                f"delete from {RAW}.{table} where {raw.file_column(table)} = {literal(file)}"
+                f"delete from {RAW}.{table} where {column} = {literal(file)}"
                 f" and {raw.load_column(table)} = '{load.id}'"
             )
 

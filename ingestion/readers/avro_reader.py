@@ -306,7 +306,10 @@ class _AvroReader:
 
 @dataclass
 class _Seen:
-    """Blocks read in this process, in each of which loading the kernel takes a second or two."""
+    """What this process has read: the kernel, which takes a second or two to load, is for much.
+
+    `bytes` are those of blocks, packed as they are in files.
+    """
 
     bytes: int = 0
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,19 @@ def test_changed_seeds_need_a_full_refresh(
     warehouse.dbt(*build, project=project)
     found = compare.marts_differences(compare.read_marts(warehouse), full_refresh(warehouse))
     assert not found, "\n".join(found)
+
+
+def test_duckdb_s_memory_is_bounded(make_warehouse: MakeWarehouse) -> None:
+    """By a variable, which is named when it is no amount of memory."""
+    warehouse = make_warehouse("duckdb")
+    bounded = replace(warehouse, env={**warehouse.env, "ADX_DUCKDB_MEMORY": "2GiB"})
+    limit = "select current_setting('memory_limit') as memory_limit"
+    (shown,) = bounded.dbt("show", "--inline", limit).results
+    assert shown.agate_table.columns["memory_limit"].values() == ("2.0 GiB",)
+    begun(warehouse, history(1)[:1])
+    wrong = replace(warehouse, env={**warehouse.env, "ADX_DUCKDB_MEMORY": "lots"})
+    said = wrong.adx_here("build", "--no-tests", exit_code=1).stderr
+    assert "ADX_DUCKDB_MEMORY is 'lots'" in said
 
 
 def test_settings_name_every_var() -> None:

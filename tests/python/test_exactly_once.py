@@ -276,7 +276,7 @@ def test_killed_at_a_point(
 GROWN = "  experiment: {type: string}\n"
 
 
-GROWTH = ("before DDL", "DDL, statement 5", "before dlt's schema is stored",
+_POINTS_OF_GROWTH = ("before DDL", "DDL, statement 5", "before dlt's schema is stored",
           "after DDL", "between rows", "before the commit")  # fmt: skip
 
 
@@ -285,7 +285,7 @@ GROWTH = ("before DDL", "DDL, statement 5", "before dlt's schema is stored",
     [
         (engine, name)
         for number, engine in enumerate(ENGINES)
-        for name in (GROWTH if landing.LONG else GROWTH[number::2])
+        for name in (_POINTS_OF_GROWTH if landing.LONG else _POINTS_OF_GROWTH[number::2])
     ],
 )
 def test_killed_in_a_load_after_the_contract_grew(
