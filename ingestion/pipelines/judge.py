@@ -23,6 +23,7 @@ from ingestion.pipelines import raw
 from ingestion.pipelines.writers import Load, Writer, discard
 from ingestion.plain import Plain
 from ingestion.readers.batch import Batch, Layout, kept_text, some, whole
+from ingestion.readers.csv_reader import parsed
 from ingestion.readers.json_reader import document_faults
 
 _ROWS = 61_440  # half of what DuckDB appends at once best
@@ -109,11 +110,7 @@ class Judge:
         count = batch.table.num_rows
         number = pa.repeat(pa.scalar(len(self.files) - 1, pa.int32()), count)
         batch = Batch(batch.table.append_column("file", number), batch.layout, batch.raw)
-        if batch.table["fault"].null_count < count:
-            faulty = pc.is_valid(batch.table["fault"])
-            faults = some(batch, faulty)
-            self._reject(contract.stream, faults, faults.table["fault"], None)
-            batch = some(batch, pc.invert(faulty))
+        batch = self._without_faults(contract.stream, batch)
         if not batch.table.num_rows:
             return
         key = contract, batch.layout
@@ -129,6 +126,15 @@ class Judge:
             self._sort(*key)
         elif sum(found.size for found in self.waiting.values()) >= 2 * _BYTES:
             self._sort_all()
+
+    def _without_faults(self, stream: str, batch: Batch) -> Batch:
+        """Reject the records that are malformed; the others."""
+        if batch.table["fault"].null_count == batch.table.num_rows:
+            return batch
+        faulty = pc.is_valid(batch.table["fault"])
+        faults = some(batch, faulty)
+        self._reject(stream, faults, faults.table["fault"], None)
+        return some(batch, pc.invert(faulty))
 
     def discard(self, file: str) -> None:
         """Take back everything of a file that turned out not to be readable to its end."""
@@ -150,6 +156,11 @@ class Judge:
     def _sort(self, contract: Contract | Router, layout: Layout) -> None:
         """Accept the plain records; the others wait for the contract's SQL."""
         batch = self.waiting.pop((contract, layout)).together()
+        if layout.unparsed:
+            batch = self._without_faults(contract.stream, parsed(batch))
+            layout = batch.layout
+            if not batch.table.num_rows:
+                return
         if isinstance(contract, Contract):
             schema = raw.stream_schema(contract)
             typed = self.plain.typed(contract, layout, batch.table, schema)

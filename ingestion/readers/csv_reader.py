@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -26,6 +26,7 @@ from ingestion.readers.batch import (
     fault_batch,
     positions_of,
     slices,
+    whole,
 )
 from ingestion.readers.text import TextReader
 
@@ -34,8 +35,33 @@ _QUOTE, _NEWLINE, _RETURN = b'"\n\r'
 
 
 def read_csv(pieces: Iterator[bytes]) -> Iterator[Batch]:
-    """Batches of text columns. Faults are records too; nothing raises but the pieces themselves."""
+    """Batches of text columns; `parsed` has to find those of the batches that are `unparsed`.
+
+    Faults are records too; nothing raises but the pieces themselves.
+    """
     return _CsvReader(pieces).batches()
+
+
+def parsed(batch: Batch) -> Batch:
+    """The same records with their columns, and the faults that these show.
+
+    To begin costs Arrow's parser as much as hundreds of records do: so many small files are
+    parsed together.
+    """
+    layout = replace(batch.layout, unparsed=False)
+    assert layout.columns is not None and layout.separator is not None
+    width, separator = len(layout.columns), ord(layout.separator)
+    texts = whole(batch.table["text"])
+    _, offsets, content = texts.buffers()
+    begin, end = np.frombuffer(offsets, np.int64)[[texts.offset, texts.offset + len(texts)]]
+    text = content[int(begin) : int(end)]
+    table = _parse(text, width, separator)
+    if table is None or table.num_rows != len(texts):
+        content = text.to_pybytes()
+        table = _examined(content, _records(content, separator, ended=True), width)
+    for name in ("line", "position"):
+        table = table.add_column(0, name, batch.table[name])
+    return Batch(table.append_column("file", batch.table["file"]), layout, batch.raw)
 
 
 @dataclass(frozen=True)
@@ -71,8 +97,9 @@ class _CsvReader(TextReader):
                 if not self.more() and not self.buffer:
                     return
                 continue
-            records = self.records()
-            yield from self.batch(records)
+            records = _records(self.buffer, self.separator, ended=self.ended)
+            if len(records.starts):
+                yield self.examined(records)
             self.drop(records.used)
             if self.ended:
                 if records.open_quote:
@@ -89,7 +116,7 @@ class _CsvReader(TextReader):
         """Look on for the quote that closes a field of many MiB."""
         while not self.ended:
             self.more()
-        return not self.records().open_quote
+        return not _records(self.buffer, self.separator, ended=True).open_quote
 
     def read_header(self) -> str | None:
         """Find the separator and the names of the columns; say why when there are none."""
@@ -111,7 +138,7 @@ class _CsvReader(TextReader):
         return None
 
     def plain_batch(self) -> Batch | None:
-        """The buffer's whole lines, parsed by Arrow; None where that could read them otherwise."""
+        """The buffer's whole lines, still unparsed; None where Arrow could read them otherwise."""
         end = self.buffer.rfind(b"\n") + 1
         text = self.buffer[:end]
         if not text or b"\0" in text:
@@ -132,98 +159,48 @@ class _CsvReader(TextReader):
         filled = ends > starts
         if not filled.all():
             starts, ends = starts[filled], ends[filled]
-        try:
-            parsed = self.parse(text)
-        except pa.ArrowInvalid:  # another number of fields, or not UTF-8
-            return None
-        if parsed.num_rows != len(starts):
-            return None
-        lines = np.searchsorted(newlines, starts).astype(np.int64) + self.line
-        table = pa.Table.from_arrays(
-            [
-                pa.array(np.arange(len(starts), dtype=np.int64) + self.position + 1),
-                pa.array(lines),
-                pa.nulls(len(starts), pa.string()),
-                *parsed.columns,
-            ],
-            ["position", "line", "fault", *parsed.column_names],
+        # Empty lines may follow a record: its text can reach to the next one's start.
+        bounds = np.append(starts, len(text))
+        texts = pa.Array.from_buffers(
+            pa.large_binary(), len(starts), [None, pa.py_buffer(bounds), pa.py_buffer(text)]
         )
-        self.position += len(starts)
+        table = pa.table({"fault": pa.nulls(len(starts), pa.string()), "text": texts})
+        batch = self.numbered(table, text, starts, ends, newlines, unparsed=True)
         self.line += len(newlines)
         self.buffer = self.buffer[end:]
-        layout = Layout(self.header, separator=chr(self.separator))
-        return Batch(table, layout, slices(text, starts, ends))
+        return batch
 
-    def parse(self, text: bytes) -> pa.Table:
-        """The columns `c0`, `c1`, … of whole lines."""
-        names, parsing, types = _options(len(self.header), self.separator)
-        reading = csv.ReadOptions(column_names=names, block_size=len(text) + 1, use_threads=False)
-        # The reader of streams, because the other one waits for a thread of its own.
-        return csv.open_csv(pa.BufferReader(text), reading, parsing, types).read_all()
-
-    def records(self) -> _Records:
-        found = _at_once(self.buffer, self.separator, ended=self.ended)
-        return found or _one_by_one(self.buffer, self.separator, ended=self.ended)
-
-    def batch(self, found: _Records) -> Iterator[Batch]:
-        count = len(found.starts)
-        if not count:
-            return
-        width = len(self.header)
-        faults = self.faults(found, width)
-        good = np.array([fault is None for fault in faults], np.bool_) if faults else None
-        columns = self.good_columns(found, good, width)
-        newlines = positions_of(self.buffer[: found.used], _NEWLINE)
-        if len(newlines) == count and not found.starts[0]:
+    def numbered(
+        self,
+        table: pa.Table,
+        text: bytes,
+        starts: Offsets,
+        ends: Offsets,
+        newlines: Offsets,
+        *,
+        unparsed: bool = False,
+    ) -> Batch:
+        """The records of a table with their positions, and their lines in a text."""
+        count = len(starts)
+        if len(newlines) == count and not starts[:1].any():
             lines = np.arange(count, dtype=np.int64) + self.line
         else:
-            lines = np.searchsorted(newlines, found.starts).astype(np.int64) + self.line
-        table = pa.table(
-            {
-                "position": pa.array(np.arange(count, dtype=np.int64) + self.position + 1),
-                "line": pa.array(lines),
-                "fault": pa.array(faults or [None] * count, pa.string()),
-                **{f"c{index}": column for index, column in enumerate(columns)},
-            }
-        )
+            lines = np.searchsorted(newlines, starts).astype(np.int64) + self.line
+        positions = np.arange(count, dtype=np.int64) + self.position + 1
         self.position += count
-        layout = Layout(self.header, separator=chr(self.separator))
-        yield Batch(table, layout, slices(self.buffer, found.starts, found.ends))
+        layout = Layout(self.header, separator=chr(self.separator), unparsed=unparsed)
+        return Batch(
+            table.add_column(0, "line", pa.array(lines)).add_column(
+                0, "position", pa.array(positions)
+            ),
+            layout,
+            slices(text, starts, ends),
+        )
 
-    def faults(self, found: _Records, width: int) -> list[str | None]:
-        """Why records are malformed, None for those that are not; empty when none is."""
-        widths = np.diff(found.first)
-        wrong = np.flatnonzero(widths != width)
-        text = self.buffer[: found.used]
-        nul, undecodable = b"\0" in text, not _is_utf8(text)
-        if not (len(wrong) or len(found.stray) or nul or undecodable):
-            return []
-        faults: list[str | None] = [None] * len(widths)
-        for record in wrong.tolist():
-            faults[record] = f"{widths[record]} fields, the header has {width}"
-        for record in found.stray.tolist():
-            faults[record] = "a stray quote"
-        if nul or undecodable:
-            spans = zip(found.starts.tolist(), found.ends.tolist(), strict=True)
-            for record, (start, end) in enumerate(spans):
-                raw = text[start:end]
-                if b"\0" in raw:
-                    faults[record] = "a NUL character"
-                if not _is_utf8(raw):
-                    faults[record] = "not UTF-8"
-        return faults
-
-    def good_columns(
-        self, found: _Records, good: npt.NDArray[np.bool_] | None, width: int
-    ) -> list[pa.Array]:
-        """The columns of the good records (None: all), with nulls where the others stand."""
-        starts, ends = found.fields
-        if good is None:
-            return _columns(self.buffer, (starts, ends), width, len(found.starts))
-        of_good = np.repeat(good, np.diff(found.first))
-        columns = _columns(self.buffer, (starts[of_good], ends[of_good]), width, int(good.sum()))
-        where = pa.array(np.cumsum(good) - 1, mask=~good)
-        return [column.take(where) for column in columns]
+    def examined(self, found: _Records) -> Batch:
+        table = _examined(self.buffer, found, len(self.header))
+        newlines = positions_of(self.buffer[: found.used], _NEWLINE)
+        return self.numbered(table, self.buffer, found.starts, found.ends, newlines)
 
     def rest(self, fault: str, *, position: int) -> Batch:
         """Everything that is left as one record."""
@@ -232,6 +209,65 @@ class _CsvReader(TextReader):
             total += len(piece)
             kept += piece[: max(0, RAW_LIMIT - len(kept))]
         return fault_batch(kept, fault, position=position, line=self.line, total=total)
+
+
+def _parse(text: pa.Buffer, width: int, separator: int) -> pa.Table | None:
+    """The columns `fault`, `c0`, `c1`, … of whole lines; None where Arrow finds a fault."""
+    names, parsing, types = _options(width, separator)
+    reading = csv.ReadOptions(column_names=names, block_size=text.size + 1, use_threads=False)
+    try:
+        # The reader of streams, because the other one waits for a thread of its own.
+        table = csv.open_csv(pa.BufferReader(text), reading, parsing, types).read_all()
+    except pa.ArrowInvalid:  # another number of fields, or not UTF-8
+        return None
+    return table.add_column(0, "fault", pa.nulls(table.num_rows, pa.string()))
+
+
+def _examined(buffer: bytes, found: _Records, width: int) -> pa.Table:
+    """The columns `fault`, `c0`, `c1`, … of records, with nulls where there is a fault."""
+    faults = _faults(buffer, found, width)
+    starts, ends = found.fields
+    if faults is None:
+        columns = _columns(buffer, (starts, ends), width, len(found.starts))
+        faults = pa.nulls(len(found.starts), pa.string())
+    else:
+        good = faults.is_null().to_numpy(zero_copy_only=False)
+        of_good = np.repeat(good, np.diff(found.first))
+        columns = _columns(buffer, (starts[of_good], ends[of_good]), width, int(good.sum()))
+        where = pa.array(np.cumsum(good) - 1, mask=~good)
+        columns = [column.take(where) for column in columns]
+    names = [f"c{index}" for index in range(width)]
+    return pa.Table.from_arrays([faults, *columns], ["fault", *names])
+
+
+def _faults(buffer: bytes, found: _Records, width: int) -> pa.Array | None:
+    """Why records are malformed, null for those that are not; None when none is."""
+    widths = np.diff(found.first)
+    wrong = np.flatnonzero(widths != width)
+    text = buffer[: found.used]
+    nul, undecodable = b"\0" in text, not _is_utf8(text)
+    if not (len(wrong) or len(found.stray) or nul or undecodable):
+        return None
+    faults: list[str | None] = [None] * len(widths)
+    for record in wrong.tolist():
+        faults[record] = f"{widths[record]} fields, the header has {width}"
+    for record in found.stray.tolist():
+        faults[record] = "a stray quote"
+    if nul or undecodable:
+        spans = zip(found.starts.tolist(), found.ends.tolist(), strict=True)
+        for record, (start, end) in enumerate(spans):
+            raw = text[start:end]
+            if b"\0" in raw:
+                faults[record] = "a NUL character"
+            if not _is_utf8(raw):
+                faults[record] = "not UTF-8"
+    return pa.array(faults, pa.string())
+
+
+def _records(buffer: bytes, separator: int, *, ended: bool) -> _Records:
+    """The whole records of a buffer that begins with one."""
+    found = _at_once(buffer, separator, ended=ended)
+    return found or _one_by_one(buffer, separator, ended=ended)
 
 
 @lru_cache(maxsize=256)

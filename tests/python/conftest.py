@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,20 @@ def make_warehouse(
         if engine == "duckdb":
             return duckdb_warehouse(folder)
         return postgres_warehouse(request.getfixturevalue("postgres_server"), folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def with_packages(make_warehouse: MakeWarehouse) -> MakeWarehouse:
+    """Make a warehouse whose `adx` finds Elementary's dbt packages, where they are installed."""
+    folder = os.environ["ADX_TEST_DBT_PACKAGES"]
+    if not folder:
+        pytest.skip("Elementary's dbt packages are not installed: run `adx packages`")
+
+    def make(engine: str) -> Warehouse:
+        warehouse = make_warehouse(engine)
+        return replace(warehouse, env={**warehouse.env, packages.VARIABLE: folder})
 
     return make
 

@@ -12,8 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -103,24 +102,10 @@ class Watched:
         return {node["name"] for node in build["nodes"] if node["status"] == "warn"}
 
 
-@pytest.fixture(scope="module")
-def with_packages(make_warehouse: MakeWarehouse) -> Callable[[str], Warehouse]:
-    """Make a warehouse whose `adx` finds Elementary's dbt packages."""
-    folder = os.environ["ADX_TEST_DBT_PACKAGES"]
-    if not folder:
-        pytest.skip("Elementary's dbt packages are not installed: run `adx packages`")
-
-    def make(engine: str) -> Warehouse:
-        warehouse = make_warehouse(engine)
-        return replace(warehouse, env={**warehouse.env, packages.VARIABLE: folder})
-
-    return make
-
-
 @pytest.fixture(scope="module", params=ENGINES if landing.LONG else ENGINES[:1])
 def watched(
     request: pytest.FixtureRequest,
-    with_packages: Callable[[str], Warehouse],
+    with_packages: MakeWarehouse,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Watched:
     """Days loaded and built on each engine."""
@@ -262,7 +247,7 @@ def test_report_says_what_it_needs(make_warehouse: MakeWarehouse, tmp_path: Path
 
 
 def test_report_on_a_locked_or_unbuilt_warehouse(
-    with_packages: Callable[[str], Warehouse], tmp_path: Path
+    with_packages: MakeWarehouse, tmp_path: Path
 ) -> None:
     """A file that another process holds, and a warehouse without a build, are said to be so."""
     warehouse = with_packages("duckdb")

@@ -80,6 +80,14 @@ def history(make_warehouse: MakeWarehouse, quiet: Path, hook: Webhook) -> Wareho
     return warehouse
 
 
+@pytest.fixture(scope="module")
+def watched_history(with_packages: MakeWarehouse, quiet: Path, hook: Webhook) -> Warehouse:
+    """The same with Elementary, which found nothing in the quiet days either."""
+    warehouse = with_packages("duckdb")
+    arrive(warehouse, hook, quiet, DEFAULT_END - dt.timedelta(3), 2)
+    return warehouse
+
+
 def arrive(warehouse: Warehouse, hook: Webhook, folder: Path, first: dt.date, single: int) -> None:
     """Quiet days: all to the first in one run, then day by day; nobody is told anything."""
     arriving = [(first, days(folder, dt.date.min, first))]
@@ -127,6 +135,7 @@ def check(
     return traced
 
 
+WARNED = {name: () for name in CAUGHT if name != "small_budget"}
 SOME = ("few_impressions", "stream_stops")
 
 
@@ -150,6 +159,21 @@ def test_each_fault_is_caught_and_no_other(
         for row in traced[wanted]:  # section 2: file, position and text of each rejected record
             lines = Path(row["file"]).read_text().split("\n")
             assert lines[row["line"] - 1] == row["raw_text"]
+
+
+@pytest.mark.skipif(not landing.LONG, reason="Elementary's builds; ADX_LONG=1 runs them")
+@pytest.mark.parametrize("fault", sorted(WARNED))
+def test_elementary_warns_beside_the_alert(
+    fault: str, watched_history: Warehouse, hook: Webhook, tmp_path: Path
+) -> None:
+    """With Elementary the same alert, and of its tests those that look at what is wrong."""
+    warehouse = copied(watched_history, tmp_path)
+    folders, wanted = day_with(fault, tmp_path / "landing")
+    alerts = run(warehouse, hook, DEFAULT_END, *folders)
+    warned = {alert["key"] for alert in alerts["open"] if alert["kind"] == "test_warned"}
+    own = [alert for alert in alerts["open"] if alert["kind"] != "test_warned"]
+    print(fault, warned)
+    check(warehouse, hook, {**alerts, "open": own}, [wanted])
 
 
 def test_every_fault_of_the_generator_has_its_alert() -> None:
