@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from conftest import MakeWarehouse
 from ingestion.pipelines.backfill import backfill
 from ingestion.pipelines.files import LoadReport, load_files
 from ingestion.warehouse import from_environment
+from landing import LONG
 from reference.funnel import identity
-from support.warehouses import ROOT, Warehouse, environment
+from support.warehouses import ENGINES, ROOT, Warehouse, environment
 
 T = "2024-06-09T12:34:56Z"
 PARTS = ("advertisex", "ingestion", "macros", "models", "profiles", "seeds", "tests/generic")
@@ -150,8 +152,12 @@ def rows_of(warehouse: Warehouse, stream: str) -> list[dict[str, Any]]:
     return warehouse.rows(f"select * from raw.{stream} order by _file, _position")
 
 
-def test_a_contract_that_has_grown(warehouse: Warehouse, landing: Path, grown: Path) -> None:
+@pytest.mark.parametrize("engine", ENGINES if LONG else ENGINES[:1])
+def test_a_contract_that_has_grown(
+    make_warehouse: MakeWarehouse, engine: str, landing: Path, grown: Path
+) -> None:
     """With data there: the next load adds the columns, the models build, a back-fill fills."""
+    warehouse = make_warehouse(engine)
     old = [
         impression("a", slot="top", floor="1.25", floor_currency="eur", other=[1]),
         impression("b", ad_slot="side", floor="much", seen_at="2024-06-09T14:00:00+02:00"),

@@ -116,7 +116,7 @@ def watched(
     for days, fault in ((range(QUIET_DAYS), False), (range(QUIET_DAYS, QUIET_DAYS + 1), True)):
         for day in days:
             write_day(landing, day, fault=fault)
-        warehouse.adx("load", str(landing))
+        warehouse.adx_here("load", str(landing))
         builds.append(json.loads(warehouse.adx_here("build", "--json").stdout))
     return Watched(warehouse, *builds)
 

@@ -113,7 +113,7 @@ def test_reference_agrees_with_the_example(seeds: Seeds) -> None:
 
 def test_engines_agree_with_the_example(warehouse: Warehouse) -> None:
     """`adx load` and `adx build` give the expected marts; `dbt build` adds the unit tests."""
-    warehouse.adx("load", str(LANDING))
+    warehouse.adx_here("load", str(LANDING))
     warehouse.adx_here("build")
     assert_example(
         compare.read_marts(warehouse), warehouse.rows("select * from raw.rejected_records")

@@ -142,7 +142,7 @@ class Warehouse:
             *arguments,
             *("--project-dir", str(project), "--profiles-dir", str(project / "profiles")),
             *("--target", self.engine, "--target-path", str(self.folder / "target")),
-            *("--log-path", str(self.folder / "logs"), "--quiet", "--no-use-colors"),
+            *("--log-level-file", "none", "--quiet", "--no-use-colors"),
             *("--vars", json.dumps(dict(variables or {}))),
         ]
         with environment(self.env):
