@@ -117,11 +117,53 @@ def _node(view: View, node: dict[str, Any]) -> Finding | None:
     if kind is None:
         return None
     failures = node["failures"] or 0
+    details: tuple[str, ...] = ()
+    if node["name"].startswith("elementary_") and view.has(f"{SCHEMA}.elementary_test_results"):
+        trace, details = _elementary(node["node_id"]), _said_by_elementary(view, node["node_id"])
     return Finding(
         kind,
         node["name"],
         since,
         f"{failures:,} row{'' if failures == 1 else 's'} of {node['model']} fail"
         f"{'s' if failures == 1 else ''} the test {node['name']}",
-        node["query"] or trace,
+        trace if details else node["query"] or trace,
+        details,
     )
+
+
+def _elementary(test: str) -> str:
+    """What a test of Elementary's found unusual: its own query reads a table that is gone by then.
+
+    One row for each day, and for each value of a dimension.
+    """
+
+    def of_day(name: str, as_name: str) -> str:
+        return f"(cast(unusual.result_row as json) ->> '{name}') as {as_name}"
+
+    return f"""
+        select {of_day("bucket_start", "since")}, {of_day("bucket_end", "until")},
+            {of_day("dimension_value", "subject")}, {of_day("metric_name", "metric")},
+            {of_day("metric_value", "value")}, {of_day("training_avg", "usual")},
+            {of_day("anomaly_score", "score")},
+            case when unusual.result_row is null then
+                trim(regexp_replace(found.test_results_description, '[[:space:]]+', ' ', 'g'))
+            end as description
+        from {SCHEMA}.elementary_test_results as found
+        left join {SCHEMA}.test_result_rows as unusual
+            on found.id = unusual.elementary_test_results_id
+            and (cast(unusual.result_row as json) ->> 'is_anomalous') = 'true'
+        where found.test_unique_id = {literal(test)} and found.detected_at = (
+            select max(detected_at) from {SCHEMA}.elementary_test_results
+            where test_unique_id = {literal(test)} and status <> 'pass'
+        )
+        order by since desc, subject
+    """
+
+
+def _said_by_elementary(view: View, test: str) -> tuple[str, ...]:
+    found = view.query(
+        f"select test_results_description as said from {SCHEMA}.elementary_test_results"
+        f" where test_unique_id = ? and status <> 'pass' order by detected_at desc limit 1",
+        test,
+    )
+    return tuple(" ".join(row["said"].split()) for row in found if row["said"])

@@ -146,6 +146,20 @@ def test_a_fault_is_seen(watched: Watched) -> None:
     }
 
 
+def test_each_warning_leads_to_its_days(watched: Watched) -> None:
+    """An alert says what Elementary found, and one command shows the days and the values."""
+    told = json.loads(watched.warehouse.adx_here("alerts", "--json").stdout)["open"]
+    warnings = [alert for alert in told if alert["kind"] == "test_warned"]
+    assert {alert["subject"] for alert in warnings} == watched.warned(watched.faulty)
+    faulty = str(FIRST_DAY + timedelta(days=QUIET_DAYS))
+    for alert in warnings:
+        assert alert["details"], alert["key"]
+        shown = watched.warehouse.adx_here("alerts", "--trace", alert["key"], "--json").stdout
+        rows = json.loads(shown)["rows"]
+        assert {row["since"][:10] for row in rows} == {faulty}, alert["key"]
+        assert all(float(row["value"]) != float(row["usual"]) for row in rows)
+
+
 def test_judged_at_the_end_of_the_data(watched: Watched) -> None:
     """The last day judged is the data's own last day, years ago."""
     (row,) = watched.warehouse.rows(
