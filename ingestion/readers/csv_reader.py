@@ -32,6 +32,7 @@ from ingestion.readers.text import TextReader
 
 SEPARATORS = b",;\t|"
 _QUOTE, _NEWLINE, _RETURN = b'"\n\r'
+_LARGE = 128 * 2**10  # bytes that are as soon parsed by themselves
 
 
 def read_csv(pieces: Iterator[bytes]) -> Iterator[Batch]:
@@ -51,17 +52,25 @@ def parsed(batch: Batch) -> Batch:
     layout = replace(batch.layout, unparsed=False)
     assert layout.columns is not None and layout.separator is not None
     width, separator = len(layout.columns), ord(layout.separator)
-    texts = whole(batch.table["text"])
+    texts = batch.table["text"]
+    pieces = texts.chunks if texts.nbytes >= _LARGE * texts.num_chunks else [whole(texts)]
+    table = pa.concat_tables([_parsed(piece, width, separator) for piece in pieces])
+    for name in ("line", "position"):
+        table = table.add_column(0, name, batch.table[name])
+    return Batch(table.append_column("file", batch.table["file"]), layout, batch.raw)
+
+
+def _parsed(texts: pa.Array, width: int, separator: int) -> pa.Table:
+    """The columns `fault`, `c0`, `c1`, … of texts, a record each."""
     _, offsets, content = texts.buffers()
     begin, end = np.frombuffer(offsets, np.int64)[[texts.offset, texts.offset + len(texts)]]
     text = content[int(begin) : int(end)]
     table = _parse(text, width, separator)
     if table is None or table.num_rows != len(texts):
-        content = text.to_pybytes()
-        table = _examined(content, _records(content, separator, ended=True), width)
-    for name in ("line", "position"):
-        table = table.add_column(0, name, batch.table[name])
-    return Batch(table.append_column("file", batch.table["file"]), layout, batch.raw)
+        examined = text.to_pybytes()
+        table = _examined(examined, _records(examined, separator, ended=True), width)
+        assert table.num_rows == len(texts)
+    return table
 
 
 @dataclass(frozen=True)
