@@ -44,7 +44,7 @@ def read_csv(pieces: Iterator[bytes]) -> Iterator[Batch]:
 
 
 def parsed(batch: Batch) -> Batch:
-    """The same records with their columns, and the faults that these show.
+    """The same records, numbered by `file`, with their columns and the faults that these show.
 
     To begin costs Arrow's parser as much as hundreds of records do: so many small files are
     parsed together.
