@@ -137,7 +137,24 @@ def check(
     return traced
 
 
-WARNED = {name: () for name in CAUGHT if name != "small_budget"}
+BY_CAMPAIGN = "elementary_dimension_anomalies_fct_impressions_campaign_id__event_at"
+CTR = "elementary_column_anomalies_fct_campaign_daily_average__ctr__date"
+WIN_RATE = "elementary_column_anomalies_fct_campaign_daily_average__win_rate__date"
+NO_AGENT = (
+    "elementary_source_column_anomalies_adserver_impressions_null_percent__user_agent__timestamp"
+)
+NO_HOURS = "elementary_freshness_anomalies_fct_campaign_hourly_hour__impressions_0"
+WARNED = {
+    "campaign_stops": {BY_CAMPAIGN},
+    "changed_type": {BY_CAMPAIGN, CTR, WIN_RATE},
+    "few_impressions": {BY_CAMPAIGN, CTR, WIN_RATE},
+    "many_clicks": set(),
+    "new_field": set(),
+    "null_user_agents": {NO_AGENT},
+    "rejects": set(),
+    "stream_stops": {BY_CAMPAIGN, WIN_RATE, NO_AGENT, NO_HOURS},
+    "unknown_currency": set(),
+}
 SOME = ("few_impressions", "stream_stops")
 
 
@@ -173,7 +190,7 @@ def test_elementary_warns_beside_the_alert(
     folders, wanted = day_with(fault, tmp_path / "landing")
     alerts = run(warehouse, hook, DEFAULT_END, *folders)
     warned = {alert["subject"] for alert in alerts["open"] if alert["kind"] == "test_warned"}
-    print("WARNED", fault, sorted(warned))
+    assert warned == WARNED[fault]
     check(warehouse, hook, alerts, [wanted, "test_warned"] if warned else [wanted])
 
 
