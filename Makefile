@@ -31,7 +31,7 @@ lint: setup ## sqlfluff, ruff and mypy
 	ADX_DUCKDB_PATH=:memory: $(BIN)/sqlfluff lint --disable-progress-bar --processes 0 models tests/*.sql
 
 pytest: setup ## The tests; they start their own PostgreSQL and run dbt build on both engines
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lock: ## Renew the lock files from pyproject.toml (needs uv)
 	uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 \

@@ -101,8 +101,10 @@ def test_nothing_new_ends_without_dbt(warehouse: Warehouse) -> None:
     assert "1 load since the last build" in warehouse.adx_here("build", "--no-tests").stdout
 
 
-def test_a_killed_build_is_done_again(warehouse: Warehouse) -> None:
+@pytest.mark.parametrize("engine", ENGINES if LONG else ENGINES[:1])
+def test_a_killed_build_is_done_again(make_warehouse: MakeWarehouse, engine: str) -> None:
     """Killed at any moment, also while everything is built anew: the next build is right."""
+    warehouse = make_warehouse(engine)
     loads = history(2)[: None if LONG else 2]
     dice = random.Random(f"kill {warehouse.engine}")
     begun(warehouse, loads[:1])
