@@ -117,25 +117,38 @@ def _node(view: View, node: dict[str, Any]) -> Finding | None:
     if kind is None:
         return None
     failures = node["failures"] or 0
-    details: tuple[str, ...] = ()
-    if node["name"].startswith("elementary_") and view.has(f"{SCHEMA}.elementary_test_results"):
-        trace, details = _elementary(node["node_id"]), _said_by_elementary(view, node["node_id"])
+    details = _said_by_elementary(view, node["node_id"])
     return Finding(
         kind,
         node["name"],
         since,
         f"{failures:,} row{'' if failures == 1 else 's'} of {node['model']} fail"
         f"{'s' if failures == 1 else ''} the test {node['name']}",
-        trace if details else node["query"] or trace,
+        _unusual(node["node_id"]) if details else node["query"] or trace,
         details,
     )
 
 
-def _elementary(test: str) -> str:
-    """What a test of Elementary's found unusual: its own query reads a table that is gone by then.
-
-    One row for each day, and for each value of a dimension.
+def _latest_of_elementary(test: str) -> str:
+    """What a test of Elementary's own found last; it keeps the results of all other tests too."""
+    return f"""
+        select id, test_results_description as description
+        from {SCHEMA}.elementary_test_results
+        where test_unique_id = {literal(test)} and status <> 'pass' and test_type <> 'dbt_test'
+        order by detected_at desc limit 1
     """
+
+
+def _said_by_elementary(view: View, test: str) -> tuple[str, ...]:
+    if not view.has(f"{SCHEMA}.elementary_test_results"):
+        return ()
+    found = view.query(_latest_of_elementary(test))
+    return tuple(" ".join((row["description"] or "").split()) for row in found)
+
+
+def _unusual(test: str) -> str:
+    """What is unusual, by day and value of a dimension: the test's own query reads a table that is
+    gone by then. A change of a schema has no days, only a description."""
 
     def of_day(name: str, as_name: str) -> str:
         return f"(cast(unusual.result_row as json) ->> '{name}') as {as_name}"
@@ -146,24 +159,11 @@ def _elementary(test: str) -> str:
             {of_day("metric_value", "value")}, {of_day("training_avg", "usual")},
             {of_day("anomaly_score", "score")},
             case when unusual.result_row is null then
-                trim(regexp_replace(found.test_results_description, '[[:space:]]+', ' ', 'g'))
+                trim(regexp_replace(latest.description, '[[:space:]]+', ' ', 'g'))
             end as description
-        from {SCHEMA}.elementary_test_results as found
+        from ({_latest_of_elementary(test)}) as latest
         left join {SCHEMA}.test_result_rows as unusual
-            on found.id = unusual.elementary_test_results_id
+            on latest.id = unusual.elementary_test_results_id
             and (cast(unusual.result_row as json) ->> 'is_anomalous') = 'true'
-        where found.test_unique_id = {literal(test)} and found.detected_at = (
-            select max(detected_at) from {SCHEMA}.elementary_test_results
-            where test_unique_id = {literal(test)} and status <> 'pass'
-        )
         order by since desc, subject
     """
-
-
-def _said_by_elementary(view: View, test: str) -> tuple[str, ...]:
-    found = view.query(
-        f"select test_results_description as said from {SCHEMA}.elementary_test_results"
-        f" where test_unique_id = ? and status <> 'pass' order by detected_at desc limit 1",
-        test,
-    )
-    return tuple(" ".join(row["said"].split()) for row in found if row["said"])

@@ -18,12 +18,12 @@ import pytest
 
 from advertisex.plan import _LOCK
 from conftest import MakeWarehouse
+from landing import LONG
 from reference.funnel import Rows
 from support import compare, histories, raw_tables
 from support.histories import Build, Load
 from support.warehouses import ENGINES, ROOT, Warehouse, copied_project
 
-LONG = os.environ.get("ADX_LONG") == "1"
 STEPS = len(list((ROOT / "models").rglob("*.sql")))
 KILLS = 12 if LONG else 1  # after each load
 

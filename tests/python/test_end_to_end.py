@@ -6,7 +6,6 @@ the reference must find the same funnel in the loaded rows.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import pytest
 
 from advertisex.generator.truth import Truth, read_truth
 from conftest import MakeWarehouse
+from landing import LONG
 from reference.funnel import (
     EVENT_STREAMS,
     OWN_ID,
@@ -31,7 +31,7 @@ from reference.funnel import (
 from support import compare, raw_tables
 from support.warehouses import ENGINES, Warehouse
 
-EVENTS = 200_000 if os.environ.get("ADX_LONG") == "1" else 20_000
+EVENTS = 200_000 if LONG else 20_000
 DAYS = 20
 FACTS = {stream: f"fct_{stream}" for stream in EVENT_STREAMS}
 

@@ -6,7 +6,6 @@ Random raw tables go straight into the schema `raw`; what dbt makes of them must
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,12 +15,12 @@ import crawleruseragents
 import pytest
 
 from conftest import MakeWarehouse
+from landing import LONG
 from reference.funnel import Rows, Seeds, Settings, funnel
 from support import compare, raw_tables
 from support.random_raw import TYPES, random_raw
 from support.warehouses import ENGINES, Warehouse
 
-LONG = os.environ.get("ADX_LONG") == "1"
 CASES = [(seed, 6_000) for seed in range(1, 13)] if LONG else [(1, 2_000)]
 WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test")
 

@@ -14,11 +14,11 @@ import pytest
 from advertisex.plan import plan_build
 from conftest import MakeWarehouse
 from ingestion.warehouse import from_environment
+from landing import LONG
 from support import compare, histories, raw_tables
 from support.histories import Build, Load
 from support.warehouses import ENGINES, ROOT, Warehouse, environment
 
-LONG = os.environ.get("ADX_LONG") == "1"
 TESTED = os.environ.get("ADX_ENGINES", " ".join(ENGINES)).split()
 FIRST = int(os.environ.get("ADX_FIRST_SEED", "1"))
 SEEDS = range(FIRST, FIRST + (int(os.environ.get("ADX_HISTORIES", "100")) if LONG else 1))

@@ -117,6 +117,14 @@ def day_with(fault: str, folder: Path) -> tuple[list[str], str]:
     return days(folder, DEFAULT_END, DEFAULT_END), wanted
 
 
+def alerts_of(
+    fault: str, history: Warehouse, hook: Webhook, folder: Path
+) -> tuple[dict[str, Any], str]:
+    """What one run over the last day with a fault says, and the alert that it must give."""
+    folders, wanted = day_with(fault, folder)
+    return run(set_back(history), hook, DEFAULT_END, *folders), wanted
+
+
 def check(
     warehouse: Warehouse, hook: Webhook, alerts: dict[str, Any], wanted: list[str]
 ) -> dict[str, list[dict[str, Any]]]:
@@ -164,10 +172,8 @@ SOME = ("few_impressions", "stream_stops")
 def test_each_fault_is_caught_and_no_other(
     fault: str, history: Warehouse, hook: Webhook, tmp_path: Path
 ) -> None:
-    warehouse = set_back(history)
-    folders, wanted = day_with(fault, tmp_path / "landing")
-    alerts = run(warehouse, hook, DEFAULT_END, *folders)
-    traced = check(warehouse, hook, alerts, [wanted])
+    alerts, wanted = alerts_of(fault, history, hook, tmp_path / "landing")
+    traced = check(history, hook, alerts, [wanted])
     if fault == "few_impressions":
         assert len(alerts["fired"]) >= 5
     (since, *others) = {alert["since"][:10] for alert in alerts["fired"]}
@@ -186,12 +192,10 @@ def test_elementary_warns_beside_the_alert(
     fault: str, watched_history: Warehouse, hook: Webhook, tmp_path: Path
 ) -> None:
     """With Elementary the same alert, and of its tests those that look at what is wrong."""
-    warehouse = set_back(watched_history)
-    folders, wanted = day_with(fault, tmp_path / "landing")
-    alerts = run(warehouse, hook, DEFAULT_END, *folders)
+    alerts, wanted = alerts_of(fault, watched_history, hook, tmp_path / "landing")
     warned = {alert["subject"] for alert in alerts["open"] if alert["kind"] == "test_warned"}
     assert warned == WARNED[fault]
-    check(warehouse, hook, alerts, [wanted, "test_warned"] if warned else [wanted])
+    check(watched_history, hook, alerts, [wanted, "test_warned"] if warned else [wanted])
 
 
 def test_every_fault_of_the_generator_has_its_alert() -> None:
