@@ -14,8 +14,6 @@ import os
 import random
 import re
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +27,7 @@ from backports import zstd
 from hypothesis import strategies as st
 
 from reference import ingestion as reference
+from support.processes import Running
 from support.raw_tables import named
 
 SYNC = bytes(range(0xA0, 0xB0))
@@ -126,26 +125,33 @@ class Ran:
         return self.out + self.err
 
 
-def adx(*arguments: str | Path, warehouse: Path, timeout: float = 300, **environment: str) -> Ran:
-    """Runs ``adx`` as a user does, on a DuckDB file."""
-    env = {
+def start(
+    *arguments: str | Path,
+    warehouse: Path,
+    before: Callable[[], None] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Running:
+    """Starts ``adx`` on a DuckDB file, in a process of its own that calls `before` first."""
+    whole = {
         **os.environ,
         "ADX_TARGET": "duckdb",
         "ADX_DUCKDB_PATH": str(warehouse),
         "COLUMNS": "1000",
         "NO_COLOR": "1",
-        **environment,
+        **(environment or {}),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "advertisex", *map(str, arguments)],
-        env=env,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    words = map(str, arguments)
+    return Running("advertisex", *words, environment=whole, folder=ROOT, before=before)
+
+
+def adx(*arguments: str | Path, warehouse: Path, timeout: float = 300, **environment: str) -> Ran:
+    """Runs ``adx`` as a user does, on a DuckDB file."""
+    running = start(*arguments, warehouse=warehouse, environment=environment)
+    try:
+        code = running.wait(timeout)
+    finally:
+        running.kill()
+    return Ran(code, running.out, running.err)
 
 
 @dataclass

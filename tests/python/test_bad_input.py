@@ -7,15 +7,15 @@ the right exit code (0 done, 1 failed, 2 wrong usage), no traceback, the other f
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
 import resource
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -371,10 +371,8 @@ def test_a_limit_of_file_size(logs: Path, warehouse: Path) -> None:
     put(logs, "clicks", "big.csv", _many_clicks("q", 100_000))
     polite(landing.adx("load", logs / "clicks" / "good.csv", warehouse=warehouse), 0)
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
-
-    ran = _start(logs, warehouse, limit)
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
+    ran = landing.start("load", logs, warehouse=warehouse, before=limit)
     out, err = ran.communicate(timeout=300)
     assert ran.returncode == 1, err[-3000:]
     assert "Traceback" not in out + err
@@ -383,25 +381,11 @@ def test_a_limit_of_file_size(logs: Path, warehouse: Path) -> None:
     assert counts == {"good.csv": 2, "big.csv": 100_000}
 
 
-def _start(
-    logs: Path, warehouse: Path, before: Callable[[], None] | None = None
-) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "advertisex", "load", str(logs)],
-        env={**os.environ, "ADX_TARGET": "duckdb", "ADX_DUCKDB_PATH": str(warehouse)},
-        cwd=landing.ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=before,
-    )
-
-
 @pytest.mark.parametrize("seconds", [n / 4 for n in range(4, 40)] if landing.LONG else [3.0])
 def test_killed_at_any_moment_and_run_again(logs: Path, warehouse: Path, seconds: float) -> None:
     for number in range(3):
         put(logs, "clicks", f"big{number}.csv", _many_clicks(f"b{number}-", 40_000) + b"x\n")
-    running = _start(logs, warehouse)
+    running = landing.start("load", logs, warehouse=warehouse)
     time.sleep(seconds)
     running.send_signal(signal.SIGKILL)
     running.communicate()

@@ -14,11 +14,9 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ import landing
 from conftest import MakeWarehouse
 from ingestion.pipelines import raw
 from landing import avro_file
+from support.processes import Running
 from support.warehouses import (
     ENGINES,
     ROOT,
@@ -140,25 +139,23 @@ def differences(undisturbed: Raw, found: Raw) -> list[str]:
 # --- processes -----------------------------------------------------------------------------------
 
 
-def start(
-    warehouse: Warehouse, *arguments: str, before: Callable[[], None] | None = None, **more: str
-) -> subprocess.Popen[str]:
-    """`python` with these arguments on the warehouse."""
-    paths = f"{ROOT / 'tests' / 'python'}{os.pathsep}{ROOT}"
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        env={**os.environ, **warehouse.env, "PYTHONPATH": paths, **more},
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=before,
-    )
-
-
 def load(warehouse: Warehouse, logs: Path) -> str:
     """A load that must succeed; what it says."""
     return warehouse.adx_here("load", str(logs)).output
+
+
+def stopping(
+    warehouse: Warehouse,
+    point: tuple[str, str, int],
+    marker: Path,
+    logs: Path,
+    seconds: str = "wait",
+    environment: Mapping[str, str] | None = None,
+) -> Running:
+    """Start a load that stops at the point."""
+    target, when, count = point
+    stop = (target, when, str(count), str(marker), seconds, "--", "load", str(logs))
+    return warehouse.start(*stop, module="support.stop_at", environment=environment)
 
 
 def killed_at(
@@ -170,12 +167,7 @@ def killed_at(
 ) -> bool:
     """Start a load and kill it at the point; False when it does not come there."""
     marker = scratch / f"marker-{time.monotonic_ns()}"
-    target, when, count = point
-    running = start(
-        warehouse,
-        *("-m", "support.stop_at", target, when, str(count), str(marker), seconds),
-        *("--", "load", str(logs)),
-    )
+    running = stopping(warehouse, point, marker, logs, seconds)
     patience = time.monotonic() + 120
     while running.poll() is None and not marker.exists():
         assert time.monotonic() < patience
@@ -304,15 +296,9 @@ def test_killed_in_a_load_after_the_contract_grew(
     (more / "clicks" / "g.csv").write_bytes(
         b"timestamp,user_id,ad_campaign_id,experiment\n1717936496,u,k,e1\n1717936496,v,k,\n"
     )
-    paths = f"{project}{os.pathsep}{ROOT / 'tests' / 'python'}"
+    paths = {"PYTHONPATH": f"{project}{os.pathsep}{ROOT / 'tests' / 'python'}"}
     marker = tmp_path / "marker"
-    target, when, count = points(engine)[name]
-    killed = start(
-        warehouse,
-        *("-P", "-m", "support.stop_at", target, when, str(count), str(marker), "wait"),
-        *("--", "load", str(more)),
-        PYTHONPATH=paths,
-    )
+    killed = stopping(warehouse, points(engine)[name], marker, more, environment=paths)
     while killed.poll() is None and not marker.exists():
         time.sleep(0.02)
     killed.kill()
@@ -320,7 +306,7 @@ def test_killed_in_a_load_after_the_contract_grew(
     if not marker.exists():
         assert killed.returncode == 0, said
         pytest.skip("this load does not come there")
-    again = start(warehouse, "-P", "-m", "advertisex", "load", str(more), PYTHONPATH=paths)
+    again = warehouse.start("load", str(more), environment=paths)
     out, err = again.communicate(timeout=300)
     assert again.returncode == 0, out + err
     rows = warehouse.rows("select user_id, experiment from raw.clicks order by user_id")
@@ -371,7 +357,7 @@ def test_killed_at_random_moments(
         temporary = warehouse.folder / "temporary"
         for _ in range(dice.randint(1, 4)):
             temporary.mkdir(exist_ok=True)
-            running = start(warehouse, "-m", "advertisex", "load", str(logs), TMPDIR=str(temporary))
+            running = warehouse.start("load", str(logs), environment={"TMPDIR": str(temporary)})
             time.sleep(dice.uniform(0.2, 1) * whole)
             running.kill()
             running.communicate()
@@ -401,16 +387,11 @@ def test_two_loads_at_once(
     names = ("before dlt", "before the commit", "after dlt", "reading")
     for name in names if landing.LONG else names[:2]:
         warehouse = make_warehouse(engine)
-        target, when, count = points(engine)[name]
         marker = tmp_path / name.replace(" ", "_")
-        first = start(
-            warehouse,
-            *("-m", "support.stop_at", target, when, str(count), str(marker), "wait"),
-            *("--", "load", str(logs)),
-        )
+        first = stopping(warehouse, points(engine)[name], marker, logs)
         while first.poll() is None and not marker.exists():
             time.sleep(0.02)
-        second = start(warehouse, "-m", "advertisex", "load", str(logs))
+        second = warehouse.start("load", str(logs))
         out, err = second.communicate(timeout=120)
         first.kill()
         first.communicate()
@@ -429,7 +410,7 @@ def test_many_loads_at_once(
     engine: str, make_warehouse: MakeWarehouse, undisturbed: Undisturbed, logs: Path
 ) -> None:
     warehouse = make_warehouse(engine)
-    running = [start(warehouse, "-m", "advertisex", "load", str(logs)) for _ in range(3)]
+    running = [warehouse.start("load", str(logs)) for _ in range(3)]
     said = [each.communicate(timeout=300) for each in running]
     codes = [each.returncode for each in running]
     assert set(codes) <= {0, 1}, said
@@ -445,12 +426,7 @@ def test_many_loads_at_once(
 @contextlib.contextmanager
 def stopped_load(warehouse: Warehouse, logs: Path, name: str, marker: Path) -> Iterator[Any]:
     """A load that waits at a point, and goes on when the marker is taken away."""
-    target, when, count = points(warehouse.engine)[name]
-    running = start(
-        warehouse,
-        *("-m", "support.stop_at", target, when, str(count), str(marker), "wait"),
-        *("--", "load", str(logs)),
-    )
+    running = stopping(warehouse, points(warehouse.engine)[name], marker, logs)
     while running.poll() is None and not marker.exists():
         time.sleep(0.02)
     try:
@@ -523,11 +499,8 @@ def test_a_duckdb_file_that_may_not_grow(
         (100_000, 1_000_000, 3_000_000, 6_000_000) if landing.LONG else (100_000, 3_000_000)
     ):
         warehouse = make_warehouse("duckdb")
-
-        def limited(limit: int = limit) -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-        running = start(warehouse, "-m", "advertisex", "load", str(logs), before=limited)
+        limited = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+        running = warehouse.start("load", str(logs), before=limited)
         out, err = running.communicate(timeout=300)
         assert running.returncode in (0, 1), (limit, out, err)
         assert "Traceback" not in out + err

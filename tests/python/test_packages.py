@@ -10,8 +10,6 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +20,7 @@ import pytest
 from advertisex import plan
 from monitoring import packages
 from support import servers
+from support.processes import Running
 from support.servers import Place
 from support.warehouses import ROOT
 
@@ -91,24 +90,17 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def start(cache: Path, *arguments: str, hub: str = "http://127.0.0.1:9/") -> subprocess.Popen[str]:
+def start(cache: Path, *arguments: str, hub: str = "http://127.0.0.1:9/") -> Running:
     """Start `adx packages` for a user with that cache; nobody listens at the default hub."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache), packages.HUB_VARIABLE: hub}
     del environment[packages.VARIABLE]
-    return subprocess.Popen(
-        [sys.executable, "-m", "advertisex", "packages", *arguments],
-        env=environment,
-        cwd=ROOT,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    return Running("advertisex", "packages", *arguments, environment=environment, folder=ROOT)
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+def ended(process: Running) -> tuple[int, str, str]:
     """Exit code, output and errors."""
-    out, errors = process.communicate(timeout=120)
-    return process.returncode, out, errors
+    code = process.wait(timeout=120)
+    return code, process.out, process.err
 
 
 def found(cache: Path) -> list[str]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,7 +24,7 @@ from ingestion.pipelines.rejects import Filter, ReplayReport, replay
 from ingestion.warehouse import from_environment
 from landing import LONG
 from support import compare
-from support.warehouses import ENGINES, ROOT, Warehouse, environment
+from support.warehouses import ENGINES, Warehouse, environment
 
 T = "2024-06-09T12:34:56Z"
 HEADER = "timestamp,user_id,ad_campaign_id,ad_creative_id\n"
@@ -532,17 +530,10 @@ def test_killed_in_the_midst_of_a_replay(warehouse: Warehouse, tmp_path: Path) -
         "".join(impression(f"u{n}", "who" if n % 2 else "user_id") for n in range(count)),
     )  # fmt: skip
     load(warehouse, path)
-    command = [sys.executable, "-m", "advertisex", "rejects", "--replay"]
-    command += ["--file", str(path), "--contract", str(contract)]
+    command = ("rejects", "--replay", "--file", str(path), "--contract", str(contract))
     killed, delay = 0, 0.8
     while True:
-        running = subprocess.Popen(
-            command,
-            env={**os.environ, **warehouse.env},
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        running = warehouse.start(*command)
         try:
             running.wait(delay)
             break

@@ -9,11 +9,8 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
-import os
 import shutil
 import socketserver
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +23,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
+from support.processes import Running
 from support.servers import free_port, running
 from support.warehouses import ROOT, Warehouse
 
@@ -71,23 +69,17 @@ def metrics(text: str) -> dict[str, float]:
 def watching(warehouse: Warehouse, *arguments: str) -> Iterator[int]:
     """`adx watch` on a free port; yields the port."""
     port = free_port()
-    environment = {**os.environ, **warehouse.env}
-    command = [sys.executable, "-m", "advertisex", "watch", "--port", str(port), *arguments]
-    log = warehouse.folder / "watch.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT
-        )
+    process = warehouse.start("watch", "--port", str(port), *arguments)
     try:
-        until("the exporter", lambda: _answers(process, port, log))
+        until("the exporter", lambda: _answers(process, port))
         yield port
     finally:
         process.terminate()
-        assert process.wait(20) == 0, log.read_text()
+        assert process.wait(20) == 0, process.err
 
 
-def _answers(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
-    assert process.poll() is None, log.read_text()
+def _answers(process: Running, port: int) -> bool:
+    assert process.poll() is None, process.err
     with contextlib.suppress(OSError):
         return "advertisex_warehouse_last_read" in get(f"http://127.0.0.1:{port}/metrics")
     return False

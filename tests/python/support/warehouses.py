@@ -8,11 +8,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ from click.testing import CliRunner, Result
 
 from ingestion import clock
 from reference.funnel import Rows, Seeds
+from support import parsed
+from support.processes import Running
 
 ROOT = Path(__file__).resolve().parents[3]
 ENGINES = ("duckdb", "postgres")
@@ -138,6 +139,8 @@ class Warehouse:
         """
         from dbt.cli.main import dbtRunner
 
+        if project == ROOT:
+            parsed.hand_over(self.engine, self.folder / "target", self._database)
         command = [
             *arguments,
             *("--project-dir", str(project), "--profiles-dir", str(project / "profiles")),
@@ -148,6 +151,8 @@ class Warehouse:
         with environment(self.env):
             outcome = dbtRunner(manifest).invoke(command)
             self._release()
+        if project == ROOT and not variables:
+            parsed.keep(self.engine, self.folder / "target", self._database)
         nodes = getattr(outcome.result, "results", [])
         bad = [
             f"{node.node.name}: {node.status}: {node.message}"
@@ -166,57 +171,66 @@ class Warehouse:
 
             DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
 
+    def start(
+        self,
+        *arguments: str,
+        module: str = "advertisex",
+        project: Path = ROOT,
+        before: Callable[[], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Running:
+        """Start the command line, or another module, in a process of its own."""
+        if project == ROOT:
+            parsed.hand_over(self.engine, self.folder / "target", self._database)
+        whole = {**os.environ, **self.env, **self._folders, **(environment or {})}
+        return Running(module, *arguments, environment=whole, folder=project, before=before)
+
+    @property
+    def _database(self) -> str:
+        return self.env["PGDATABASE"] if self.engine == "postgres" else "advertisex"
+
+    @property
+    def _folders(self) -> dict[str, str]:
+        folders = {"DBT_TARGET_PATH": "target", "DBT_LOG_PATH": "logs"}
+        return {name: str(self.folder / folder) for name, folder in folders.items()}
+
     def adx(
         self, *arguments: str, exit_code: int = 0, project: Path = ROOT
     ) -> subprocess.CompletedProcess[str]:
         """Run the command line in a process of its own; raises on another exit code."""
-        command = [sys.executable, "-m", "advertisex", *arguments]
-        done = subprocess.run(
-            command,
-            env={
-                **os.environ,
-                **self.env,
-                "DBT_TARGET_PATH": str(self.folder / "target"),
-                "DBT_LOG_PATH": str(self.folder / "logs"),
-            },
-            cwd=project,
-            capture_output=True,
-            text=True,
-            check=False,
+        running = self.start(*arguments, project=project)
+        out, err = running.communicate()
+        code = running.wait()
+        assert code == exit_code, (
+            f"adx {' '.join(arguments)} exited with {code}, not {exit_code}\n"
+            f"{out[-4000:]}\n{err[-4000:]}"
         )
-        assert done.returncode == exit_code, (
-            f"adx {' '.join(arguments)} exited with {done.returncode}, not {exit_code}\n"
-            f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-        )
-        return done
+        return subprocess.CompletedProcess(arguments, code, out, err)
 
     @contextlib.contextmanager
     def adx_stopped(self, function: str, *arguments: str) -> Iterator[None]:
         """`adx` in a process that waits where it would call `module:function`, then is killed."""
         marker = self.folder / f"reached-{uuid.uuid4().hex}"
-        stop = ("support.stop_at", function, "before", "1", str(marker), "wait")
-        with subprocess.Popen(
-            [sys.executable, "-m", *stop, "--", *arguments],
-            env={**os.environ, **self.env, "PYTHONPATH": str(ROOT / "tests" / "python")},
-            cwd=ROOT,
-        ) as process:
-            try:
-                while not marker.exists():
-                    assert process.poll() is None
-                    time.sleep(0.05)
-                yield
-            finally:
-                process.kill()
+        stop = (function, "before", "1", str(marker), "wait", "--")
+        process = self.start(*stop, *arguments, module="support.stop_at")
+        try:
+            while not marker.exists():
+                assert process.poll() is None, process.err
+                time.sleep(0.05)
+            yield
+        finally:
+            process.kill()
+            process.wait()
 
     def adx_here(self, *arguments: str, exit_code: int = 0) -> Result:
         """The same in this process, which saves the seconds of its start."""
         from advertisex.cli import main
 
-        folders = {"DBT_TARGET_PATH": "target", "DBT_LOG_PATH": "logs"}
-        own = {name: str(self.folder / folder) for name, folder in folders.items()}
         clock.restart()
-        with environment({**self.env, **own}):
+        parsed.hand_over(self.engine, self.folder / "target", self._database)
+        with environment({**self.env, **self._folders}):
             done = CliRunner().invoke(main, arguments)
+        parsed.keep(self.engine, self.folder / "target", self._database)
         assert done.exit_code == exit_code, (
             f"adx {' '.join(arguments)} exited with {done.exit_code}, not {exit_code}\n"
             f"{done.output[-4000:]}\n{done.exception!r}"
