@@ -45,6 +45,11 @@ LONGEST = (
 )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a third of the time a test waits for a server or a process."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order files by the time they take; within a file nothing moves."""
     places = {name: place for place, name in enumerate(LONGEST)}

@@ -205,12 +205,12 @@ def test_a_large_file_is_streamed(everywhere: Everywhere, kind: str) -> None:
 
 def test_small_objects_cost_one_request_each(everywhere: Everywhere, warehouse: Path) -> None:
     """A listing, a GET an object and no HEAD; the same again to find that all are known."""
-    place = everywhere["s3"]
-    for number in range(60):
-        place.put(f"many/clicks/{number:03}.csv", CLICKS + click(f"u{number:03}"))
+    place, count = everywhere["s3"], 3_000 if landing.LONG else 60
+    for number in range(count):
+        place.put(f"many/clicks/0{number}.csv", CLICKS + click(f"u{number}"))
     with servers.wire(urlsplit(place.environment["AWS_ENDPOINT_URL"]).port or 0) as between:
         endpoint = f"http://127.0.0.1:{between.port}"
-        for expected, status in ((60, "loaded"), (60, "skipped")):
+        for status in ("loaded", "skipped"):
             between.requests.clear()
             ran = load(
                 place, "s3://logs/many", "--json", warehouse=warehouse, AWS_ENDPOINT_URL=endpoint
@@ -218,9 +218,10 @@ def test_small_objects_cost_one_request_each(everywhere: Everywhere, warehouse: 
             polite(ran, 0)
             assert {file["status"] for file in json.loads(ran.out)["files"]} == {status}
             gets = [line for line in between.requests if "/logs/many/clicks/0" in line]
-            assert len(gets) == expected and all(line.startswith("GET") for line in gets)
-            assert len(between.requests) <= expected + 4, between.requests
-    assert len(landing.read_raw(warehouse)) == 60
+            assert len(gets) == count and all(line.startswith("GET") for line in gets)
+            # The listing comes in pages of a thousand.
+            assert len(between.requests) <= count + 4 + count // 1000, between.requests
+    assert len(landing.read_raw(warehouse)) == count
 
 
 def test_a_connection_that_is_lost_in_a_large_object(

@@ -37,7 +37,6 @@ _LIBRARIES = (
     "pyarrow.csv",
     "pyarrow.json",
     "rich.progress",
-    "s3fs",
     "support.parsed",
 )
 _CONTEXT = multiprocessing.get_context("forkserver")
