@@ -463,7 +463,7 @@ def _build(warehouse: Warehouse, run_id: str, options: BuildOptions, as_json: bo
                 console.out.print(f"To build: {plan}")
             if plan.nothing_new:
                 return Outcome(True, {"ok": True, "seconds": 0.0, "nodes": []})
-            options = replace(options, seeds=plan.is_changed or not plan.is_built)
+            options = replace(options, seeds=plan.is_changed or plan.everything is not None)
         return _run_dbt(warehouse, recorded, options, as_json)
 
 

@@ -12,6 +12,7 @@ from ingestion.warehouse import PROJECT, RAW, Warehouse, rows
 from monitoring import packages
 
 _LOADS = "stg_ingestion__loads"
+_NO_BUILD = "there is no complete build yet"
 _LOCK = 7_239_116_041  # PostgreSQL advisory lock: one build at a time in a database
 # What the numbers and their tests depend on beside the raw tables.
 _SOURCES = (
@@ -28,26 +29,23 @@ _SOURCES = (
 class Plan:
     """What there is to do: `loads` are those since the last complete build.
 
-    Everything has to be built when nothing `is_built`, or when records of earlier loads were
-    rewritten since; `is_changed` tells that the last build was of other project files, with other
-    packages, or by dbt alone, `is_untested` that it was made without tests or that some failed.
+    `everything` says why all has to be built, None when a build can continue the last one;
+    `is_changed` tells that the last build was of other project files, with other packages, or by
+    dbt alone, `is_untested` that it was made without tests or that some failed.
     """
 
     loads: int
-    is_built: bool
-    is_rewritten: bool
+    everything: str | None
     is_changed: bool
     is_untested: bool
 
     @property
     def nothing_new(self) -> bool:
-        return self.is_built and not (self.loads or self.is_changed or self.is_untested)
+        return not (self.everything or self.loads or self.is_changed or self.is_untested)
 
     def __str__(self) -> str:
-        if not self.is_built:
-            return "everything, as there is no complete build yet"
-        if self.is_rewritten:
-            return "everything, as records of earlier loads were rewritten since the last build"
+        if self.everything:
+            return f"everything, as {self.everything}"
         if self.loads:
             return f"{self.loads:,} load{'s' if self.loads > 1 else ''} since the last build"
         if self.is_changed:
@@ -64,7 +62,7 @@ def check_loaded(warehouse: Warehouse) -> None:
 def plan_build(warehouse: Warehouse, *, tests: bool = True) -> Plan:
     """What a build of all models has to do now. Raises UserError when the warehouse is busy."""
     if not warehouse.has(_LOADS, schema="staging"):
-        return Plan(0, False, False, False, False)
+        return Plan(0, _NO_BUILD, False, False)
     (last,) = warehouse.query(
         f"""
         select
@@ -79,21 +77,23 @@ def plan_build(warehouse: Warehouse, *, tests: bool = True) -> Plan:
     )
     return Plan(
         loads=raw["loads"] - last["built"],
-        is_built=last["built"] > 0,
-        is_rewritten=_is_rewritten(warehouse),
+        everything=_everything(warehouse) if last["built"] else _NO_BUILD,
         is_changed=last["changed"] > 0,
         is_untested=tests and last["untested"] > 0,
     )
 
 
-def _is_rewritten(warehouse: Warehouse) -> bool:
-    """The rule of the macro `is_rewritten`."""
-    return warehouse.has("rewrites") and bool(
-        warehouse.query(
-            f"select 1 from {RAW}.rewrites where load_id not in"
-            f" (select load_id from staging.{_LOADS} where is_built) limit 1"
-        )
-    )
+def _everything(warehouse: Warehouse) -> str | None:
+    """Why a build cannot continue the last one: the rules of the macros `is_…` of builds."""
+    built = f"select load_id from staging.{_LOADS} where is_built"
+    finished = f"select load_id from {RAW}._dlt_loads where status = 0"
+    if warehouse.query(f"{built} and load_id not in ({finished}) limit 1"):
+        return "loads that the last build took in are no longer there"
+    if warehouse.has("rewrites") and warehouse.query(
+        f"select 1 from {RAW}.rewrites where load_id not in ({built}) limit 1"
+    ):
+        return "records of earlier loads were rewritten since the last build"
+    return None
 
 
 def digest() -> str:

@@ -1,6 +1,7 @@
 {#- Whether this build takes up where the last complete one ended. It does not when nothing was built
     yet, when a full build died on its way, when records of earlier loads were rewritten since (a
-    back-fill), or when a full refresh is asked for; then every model is built from all that is loaded. -#}
+    back-fill) or are gone, or when a full refresh is asked for; then every model is built from all that
+    is loaded. -#}
 {% macro continues_last_build() -%}
     {%- if not execute or flags.FULL_REFRESH -%}
         {{ return(false) }}
@@ -14,7 +15,7 @@
         where is_built
         limit 1
     {%- endset -%}
-    {{ return(ask_once(query) | length > 0 and not is_rewritten(loads)) }}
+    {{ return(ask_once(query) | length > 0 and not is_rewritten(loads) and not is_gone(loads)) }}
 {%- endmacro %}
 
 {#- The rows of a query, which a build asks once however many models want to know, and so with one answer.
@@ -37,6 +38,20 @@
     {%- set query -%}
         select 1 from {{ rewrites }}
         where load_id not in (select built.load_id from {{ loads }} as built where built.is_built)
+        limit 1
+    {%- endset -%}
+    {{ return(ask_once(query) | length > 0) }}
+{%- endmacro %}
+
+{#- Whether a load that the last complete build took in is no longer there, as where the raw tables were
+    dropped and loaded anew, or are an earlier copy. -#}
+{% macro is_gone(loads) -%}
+    {%- set query -%}
+        select 1 from {{ loads }}
+        where is_built and load_id not in (
+            select there.load_id from {{ adapter.get_relation(loads.database, 'raw', '_dlt_loads') }} as there
+            where there.status = 0
+        )
         limit 1
     {%- endset -%}
     {{ return(ask_once(query) | length > 0) }}

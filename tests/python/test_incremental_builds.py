@@ -78,6 +78,26 @@ def test_rewritten_records_are_built_anew(engine: str, engines: Mapping[str, War
     assert not found, "\n".join(found)
 
 
+@pytest.mark.parametrize("engine", TESTED if LONG else TESTED[:1])
+def test_replaced_raw_tables_are_built_anew(engine: str, engines: Mapping[str, Warehouse]) -> None:
+    """The raw tables dropped and loaded anew, as many loads as before: nothing is left of those."""
+    warehouse = engines[engine]
+    for seed in (1, 2):
+        raw_tables.write(warehouse, raw_tables.empty())
+        loads = [step for step in histories.random_history(seed, MODELS).steps
+                 if isinstance(step, Load) and step.finished]  # fmt: skip
+        for load in loads[:2]:
+            histories.apply(warehouse, load)
+        if seed == 2:
+            assert planned(warehouse).startswith("everything, as loads")
+        histories.run(warehouse, Build(full=seed == 1))
+    built = compare.read_marts(warehouse)
+    assert "everything" not in planned(warehouse)
+    histories.run(warehouse, Build(full=True))
+    found = compare.marts_differences(built, compare.read_marts(warehouse))
+    assert not found, "\n".join(found)
+
+
 def planned(warehouse: Warehouse) -> str:
     """What `adx build` would say."""
     with environment(warehouse.env):
