@@ -84,7 +84,7 @@ def plan_build(warehouse: Warehouse, *, tests: bool = True) -> Plan:
 
 
 def _everything(warehouse: Warehouse) -> str | None:
-    """Why a build cannot continue the last one: the rules of the macros `is_…` of builds."""
+    """Why a build cannot continue the last one: the macros `is_gone` and `is_rewritten`."""
     built = f"select load_id from staging.{_LOADS} where is_built"
     finished = f"select load_id from {RAW}._dlt_loads where status = 0"
     if warehouse.query(f"{built} and load_id not in ({finished}) limit 1"):

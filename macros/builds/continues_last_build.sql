@@ -49,8 +49,7 @@
     {%- set query -%}
         select 1 from {{ loads }}
         where is_built and load_id not in (
-            select there.load_id from {{ adapter.get_relation(loads.database, 'raw', '_dlt_loads') }} as there
-            where there.status = 0
+            select there.load_id from raw._dlt_loads as there where there.status = 0
         )
         limit 1
     {%- endset -%}

@@ -46,7 +46,7 @@ LONGEST = (
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a third of the time a test waits for a server or a process."""
+    """One more than there are cores, as tests also wait for servers and for processes."""
     return (os.cpu_count() or 1) + 1
 
 
