@@ -11,6 +11,7 @@ import io
 from pathlib import Path
 
 import duckdb
+from pyarrow import csv
 
 from ingestion.pipelines import raw
 from ingestion.warehouse import Warehouse
@@ -202,12 +203,10 @@ def copy_to_postgres(source: Path, warehouse: Warehouse, load: int) -> None:
             ).fetchall()
             columns = ", ".join(f'"{name}" {kind.lower()}' for name, kind in described)
             cursor.execute(f"create table if not exists raw.{table} ({columns})")
-            of_load = "load_id" if table in ("_dlt_loads", raw.LOADED) else "_dlt_load_id"
+            of_load = "load_id" if table == "_dlt_loads" else raw.load_column(table)
             batches = origin.execute(
                 f"select * from raw.{table} where {of_load} = '{load_id}'"
             ).fetch_record_batch(200_000)
-            import pyarrow.csv as csv
-
             for batch in batches:
                 buffer = io.BytesIO()
                 csv.write_csv(batch, buffer, csv.WriteOptions(include_header=False))
