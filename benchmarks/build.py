@@ -240,8 +240,7 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
 
 
 def _load(warehouse: Warehouse, path: Path, days: range, per_day: int, load: int) -> None:
-    with raw_events.duckdb.connect(str(path)) as connection:
-        raw_events.fill(connection, days, per_day, load)
+    raw_events.fill(path, days, per_day, load)
     if warehouse.path is None:
         raw_events.copy_to_postgres(path, warehouse, load)
 

@@ -7,6 +7,7 @@ day's events are up to 10 days late, 0.5 % come twice.
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import duckdb
 from pyarrow import csv
 
 from ingestion.pipelines import raw
+from ingestion.pipelines.schema import ensure_tables
+from ingestion.pipelines.writers import Load, record_load
 from ingestion.warehouse import Warehouse
 
 CAMPAIGNS, CREATIVES, WEBSITES = 60, 240, 400
@@ -23,7 +26,6 @@ _AGENTS = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) Version/17.4 Mobile/15E148 Safari",
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
 )
-_TYPES = {"timestamp[us]": "timestamp", "decimal128(18, 6)": "numeric(18, 6)", "int64": "bigint"}
 
 
 def _number(seed: str, most: int | str) -> str:
@@ -99,27 +101,30 @@ _EVERY = {"bid_requests": 1, "impressions": 1, "clicks": 12, "conversions": 36}
 _SHARE = {"bid_requests": 0.6, "impressions": 0.36, "clicks": 0.36, "conversions": 0.36}
 
 
-def fill(connection: duckdb.DuckDBPyConnection, days: range, per_day: int, load: int) -> None:
-    """Append a load with these days, numbered from the first day of all, to the schema `raw`."""
-    load_id = f"17{load:08}.5"
-    connection.execute("create schema if not exists raw")
-    connection.execute("create table if not exists raw._dlt_loads (load_id varchar, status bigint)")
+def fill(path: Path, days: range, per_day: int, number: int) -> None:
+    """Append a load with these days, counted from the first day of all, to a DuckDB file."""
+    load = _load(number)
+    warehouse = Warehouse("duckdb", path)
+    version = ensure_tables(warehouse)
+    with warehouse.connect() as connection:
+        _fill(connection, days, per_day, number, load.id)
+        record_load(connection, load, version)
+
+
+def _load(number: int) -> Load:
+    return Load(f"17{number:08}.5", dt.datetime(2024, 1, 1) + dt.timedelta(days=number))
+
+
+def _fill(
+    connection: duckdb.DuckDBPyConnection, days: range, per_day: int, load: int, load_id: str
+) -> None:
     last = f"timestamp '{FIRST_DAY}' + interval {days[-1] + 1} day"
-    for name, schema in raw.tables().items():
-        columns = (
-            ", ".join(
-                f'"{field.name}" {_TYPES.get(str(field.type), str(field.type))}' for field in schema
-            )
-            .replace("date32[day]", "date")
-            .replace(" string", " varchar")
-        )
-        connection.execute(f"create table if not exists raw.{name} ({columns})")
     for stream, share in _SHARE.items():
         rows = int(per_day * share)
         # A late event happened on an earlier day than the one whose file holds it.
         connection.execute(
             f"""
-            insert into raw.{stream}
+            insert into raw.{stream} by name
             with numbered as (
                 select
                     day * {per_day * 2} + position * {_EVERY[stream]} as number,
@@ -185,33 +190,25 @@ def fill(connection: duckdb.DuckDBPyConnection, days: range, per_day: int, load:
             from range({CREATIVES}) as t(number)
             """
         )
-    connection.execute(f"insert into raw._dlt_loads values ('{load_id}', 0)")
 
 
-def copy_to_postgres(source: Path, warehouse: Warehouse, load: int) -> None:
+def copy_to_postgres(source: Path, warehouse: Warehouse, number: int) -> None:
     """Append what one load brought to a DuckDB file's raw tables to the same tables there."""
-    load_id = f"17{load:08}.5"
+    load = _load(number)
+    version = ensure_tables(warehouse)
     with duckdb.connect(str(source), read_only=True) as origin, warehouse.connect() as target:
         cursor = target.cursor()
-        cursor.execute("create schema if not exists raw")
-        for (table,) in origin.execute(
-            "select table_name from information_schema.tables where table_schema = 'raw'"
-        ).fetchall():
-            described = origin.execute(
-                "select column_name, data_type from information_schema.columns"
-                f" where table_schema = 'raw' and table_name = '{table}' order by ordinal_position"
-            ).fetchall()
-            columns = ", ".join(f'"{name}" {kind.lower()}' for name, kind in described)
-            cursor.execute(f"create table if not exists raw.{table} ({columns})")
-            of_load = "load_id" if table == "_dlt_loads" else raw.load_column(table)
+        for table, schema in raw.tables().items():
+            columns = ", ".join(f'"{name}"' for name in schema.names)
             batches = origin.execute(
-                f"select * from raw.{table} where {of_load} = '{load_id}'"
+                f"select {columns} from raw.{table} where {raw.load_column(table)} = '{load.id}'"
             ).fetch_record_batch(200_000)
             for batch in batches:
                 buffer = io.BytesIO()
                 csv.write_csv(batch, buffer, csv.WriteOptions(include_header=False))
                 buffer.seek(0)
-                cursor.copy_expert(f"copy raw.{table} from stdin (format csv)", buffer)
+                cursor.copy_expert(f"copy raw.{table} ({columns}) from stdin (format csv)", buffer)
+        record_load(cursor, load, version)
         target.commit()
         target.autocommit = True
         cursor.execute("analyze")
