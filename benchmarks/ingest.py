@@ -432,6 +432,8 @@ def main() -> None:
     parser.add_argument("--small-files", type=int, metavar="N", help="compare N files with one")
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.folder:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     if arguments.file:
         (way,), (format_,), (engine,) = arguments.way, arguments.format, arguments.engine
         run_way(way, arguments.file, format_, engine, arguments.records[0])

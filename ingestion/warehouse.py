@@ -28,6 +28,7 @@ TARGETS = ("duckdb", "postgres")
 PROJECT = Path(__file__).resolve().parent.parent
 RAW = "raw"
 _LOAD_MEMORY = "320MB"  # with less, DuckDB inserts in one thread instead of two
+_KEPT_MEMORY = "64MB"  # of that, for blocks that it has written
 _LOCK = 7_239_116_040  # PostgreSQL advisory lock: one load at a time in a database
 _PATIENCE = 10  # seconds
 _GLANCE = 2  # seconds for who only looks into a DuckDB file, as `adx watch` does
@@ -126,7 +127,7 @@ class Warehouse:
         try:
             if self.path is not None:
                 # DuckDB takes four fifths of the machine if it may; a load needs no more than this.
-                connection.execute(f"set memory_limit = '{_LOAD_MEMORY}'")
+                _limit(connection, _LOAD_MEMORY)
                 connection.execute("set enable_progress_bar = false")
             yield connection
         finally:
@@ -200,6 +201,20 @@ def from_environment(target: str | None = None) -> Warehouse:
             " set ADX_DUCKDB_PATH to another file name"
         )
     return Warehouse(target, path.absolute())
+
+
+def forget_written(connection: duckdb.DuckDBPyConnection) -> None:
+    """Have DuckDB let go of blocks it has written, which it keeps while there is memory for them.
+
+    The connection must have no transaction: when too little could be let go, that would be undone.
+    """
+    with contextlib.suppress(duckdb.OutOfMemoryException):
+        _limit(connection, _KEPT_MEMORY)
+    _limit(connection, _LOAD_MEMORY)
+
+
+def _limit(connection: duckdb.DuckDBPyConnection, memory: str) -> None:
+    connection.execute(f"set memory_limit = '{memory}'")
 
 
 def rows(connection: Any, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from ingestion import clock
 from ingestion.pipelines import raw
-from ingestion.warehouse import RAW, literal
+from ingestion.warehouse import RAW, forget_written, literal
 
 _AHEAD = 2  # tables that wait to be written
 
@@ -118,6 +118,7 @@ class _DuckDB:
         self.pieces: defaultdict[str, list[pa.Table]] = defaultdict(list)
         self.groups: defaultdict[str, list[pa.Table]] = defaultdict(list)
         self.connection = connection
+        self.beside = connection.cursor()  # which has no transaction
         self.connection.execute(f"set threads = {self.GROUPS}")
         self.connection.execute("begin")
 
@@ -132,6 +133,7 @@ class _DuckDB:
             if len(groups) == self.GROUPS:
                 self._insert(table, groups)
                 groups.clear()
+                forget_written(self.beside)
                 # By itself the allocator gives back only a part of what many threads have freed.
                 pa.default_memory_pool().release_unused()
 
@@ -177,6 +179,7 @@ class _DuckDB:
 
     def close(self) -> None:
         self._forget()
+        self.beside.close()
 
 
 def _together(pieces: list[pa.Table]) -> pa.Table:
