@@ -61,7 +61,7 @@ $(READY): requirements/lock.txt requirements/installer.txt pyproject.toml
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
 		--no-build-isolation -e .
 	@echo "Compiling the readers of large files (once; half a minute) ..."
-	@$(BIN)/python -c 'import ingestion.readers.avro_program, ingestion.readers.json_kernel' \
+	@$(BIN)/python -c 'from ingestion.readers import avro_program, csv_kernel, json_kernel' \
 		|| echo "They could not be compiled; large files will load more slowly."
 	@$(BIN)/adx packages --if-reachable || true
 	@touch $(READY)

@@ -22,6 +22,7 @@ server that PGHOST names, else one that is started for the purpose.
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import itertools
 import json
@@ -232,10 +233,9 @@ def _adx(path: Path, format_: str, engine: str, records: int) -> Iterator[int]:
     from ingestion.pipelines.schema import ensure_tables
     from ingestion.warehouse import from_environment
 
-    if format_ == "avro":
-        import ingestion.readers.avro_program
-    if format_ == "json":
-        import ingestion.documents  # noqa: F401 - what is compiled is loaded, as the other ways are
+    # What is compiled is loaded, as the other ways are.
+    kernels = {"avro": "avro_program", "csv": "csv_kernel", "json": "json_kernel"}
+    importlib.import_module(f"ingestion.readers.{kernels[format_]}")
     warehouse = from_environment(engine)
     ensure_tables(warehouse)
 

@@ -23,7 +23,6 @@ from ingestion.pipelines import raw
 from ingestion.pipelines.writers import Load, Writer, discard
 from ingestion.plain import Plain
 from ingestion.readers.batch import Batch, Layout, kept_text, some, whole
-from ingestion.readers.csv_reader import parsed
 from ingestion.readers.json_reader import document_faults
 
 _ROWS = 61_440  # half of what DuckDB appends at once best
@@ -156,11 +155,6 @@ class Judge:
     def _sort(self, contract: Contract | Router, layout: Layout) -> None:
         """Accept the plain records; the others wait for the contract's SQL."""
         batch = self.waiting.pop((contract, layout)).together()
-        if layout.unparsed:
-            batch = self._without_faults(contract.stream, parsed(batch))
-            layout = batch.layout
-            if not batch.table.num_rows:
-                return
         if isinstance(contract, Contract):
             schema = raw.stream_schema(contract)
             typed = self.plain.typed(contract, layout, batch.table, schema)

@@ -25,8 +25,7 @@ class Layout:
     `json_type` would (`JSON`: the text is a document, to be asked); without it all are strings.
     `exact_fractions` says that fractions are to be taken as written, and not to 15 significant
     digits. With `unchecked` the documents may be no JSON objects. `separator` is what stood
-    between the columns; with `unparsed` these are still in the column `text`, for
-    `csv_reader.parsed`.
+    between the columns.
     """
 
     columns: tuple[str, ...] | None = None
@@ -34,7 +33,6 @@ class Layout:
     exact_fractions: bool = False
     unchecked: bool = False
     separator: str | None = None
-    unparsed: bool = False
 
 
 DOCUMENTS = Layout()

@@ -1,76 +1,44 @@
 """CSV files → batches of text columns, by RFC 4180 (semantics section 1).
 
-Records and fields of well-formed text are found with numpy over whole pieces. A piece that holds
-a stray quote is gone through field by field, because there a quote no longer pairs with the next.
+Records and fields of well-formed text are found by a kernel, before much was read with numpy over
+whole pieces. A piece that holds a stray quote is gone through field by field, because there a quote
+no longer pairs with the next.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv
 
 from ingestion.readers.batch import (
     RAW_LIMIT,
     Batch,
     Layout,
     Offsets,
+    RawOf,
     cut,
     fault_batch,
     positions_of,
     slices,
-    whole,
 )
 from ingestion.readers.text import TextReader
 
 SEPARATORS = b",;\t|"
 _QUOTE, _NEWLINE, _RETURN = b'"\n\r'
-_LARGE = 128 * 2**10  # bytes that are as soon parsed by themselves
+KERNEL_FROM = 8 * 2**20  # bytes in a process that are as soon read without the kernel
 
 
 def read_csv(pieces: Iterator[bytes]) -> Iterator[Batch]:
-    """Batches of text columns; `parsed` has to find those of the batches that are `unparsed`.
-
-    Faults are records too; nothing raises but the pieces themselves.
-    """
+    """Faults are records too; nothing raises but the pieces themselves."""
     return _CsvReader(pieces).batches()
-
-
-def parsed(batch: Batch) -> Batch:
-    """The same records, numbered by `file`, with their columns and the faults that these show.
-
-    To begin costs Arrow's parser as much as hundreds of records do: so many small files are
-    parsed together.
-    """
-    layout = replace(batch.layout, unparsed=False)
-    assert layout.columns is not None and layout.separator is not None
-    width, separator = len(layout.columns), ord(layout.separator)
-    texts = batch.table["text"]
-    pieces = texts.chunks if texts.nbytes >= _LARGE * texts.num_chunks else [whole(texts)]
-    table = pa.concat_tables([_parsed(piece, width, separator) for piece in pieces])
-    for name in ("line", "position"):
-        table = table.add_column(0, name, batch.table[name])
-    return Batch(table.append_column("file", batch.table["file"]), layout, batch.raw)
-
-
-def _parsed(texts: pa.Array, width: int, separator: int) -> pa.Table:
-    """The columns `fault`, `c0`, `c1`, … of texts, a record each."""
-    _, offsets, content = texts.buffers()
-    begin, end = np.frombuffer(offsets, np.int64)[[texts.offset, texts.offset + len(texts)]]
-    text = content[int(begin) : int(end)]
-    table = _parse(text, width, separator)
-    if table is None or table.num_rows != len(texts):
-        examined = text.to_pybytes()
-        table = _examined(examined, _records(examined, separator, ended=True), width)
-        assert table.num_rows == len(texts)
-    return table
 
 
 @dataclass(frozen=True)
@@ -100,7 +68,7 @@ class _CsvReader(TextReader):
             yield self.rest(fault, position=0)
             return
         while True:
-            if (batch := self.plain_batch()) is not None:
+            if (batch := self.by_kernel()) is not None:
                 if batch.table.num_rows:
                     yield batch
                 if not self.more() and not self.buffer:
@@ -146,70 +114,53 @@ class _CsvReader(TextReader):
         self.drop(len(raw))
         return None
 
-    def plain_batch(self) -> Batch | None:
-        """The buffer's whole lines, still unparsed; None where Arrow could read them otherwise."""
-        end = self.buffer.rfind(b"\n") + 1
-        text = self.buffer[:end]
-        if not text or b"\0" in text:
+    def by_kernel(self) -> Batch | None:
+        """The records that the buffer begins with; None where the kernel is sure of none."""
+        kernel = _kernel() if _seen.bytes >= KERNEL_FROM else None
+        if kernel is None or b"\0" in self.buffer:
             return None
-        if b"\r" in text and text.count(b"\r") > text.count(b"\r\n"):
-            return None  # a carriage return that ends no line
-        codes = np.frombuffer(text, np.uint8)
-        newlines = positions_of(text, _NEWLINE)
-        if b'"' in text:
-            quotes = positions_of(text, _QUOTE)
-            if len(quotes) % 2 or not _quotes_pair(codes, quotes, self.separator, ended=True):
-                return None
-            lasts = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
-        else:
-            lasts = newlines
-        starts, ends = np.concatenate([[0], lasts[:-1] + 1]).astype(np.int64), lasts
-        ends = ends - (codes[np.maximum(ends - 1, 0)] == _RETURN)
-        filled = ends > starts
-        if not filled.all():
-            starts, ends = starts[filled], ends[filled]
-        # Empty lines may follow a record: its text can reach to the next one's start.
-        bounds = np.append(starts, len(text))
-        texts = pa.Array.from_buffers(
-            pa.large_binary(), len(starts), [None, pa.py_buffer(bounds), pa.py_buffer(text)]
+        found = kernel.find_records(self.buffer, self.separator, len(self.header))
+        if not found.used or not _is_utf8(self.buffer[: found.used]):
+            return None
+        batch = self.batch(
+            pa.nulls(len(found.starts), pa.string()),
+            found.columns,
+            found.lines,
+            slices(self.buffer, found.starts, found.ends),
         )
-        table = pa.table({"fault": pa.nulls(len(starts), pa.string()), "text": texts})
-        batch = self.numbered(table, text, starts, ends, newlines, unparsed=True)
-        self.line += len(newlines)
-        self.buffer = self.buffer[end:]
+        self.line += found.used_lines
+        self.buffer = self.buffer[found.used :]
         return batch
 
-    def numbered(
-        self,
-        table: pa.Table,
-        text: bytes,
-        starts: Offsets,
-        ends: Offsets,
-        newlines: Offsets,
-        *,
-        unparsed: bool = False,
-    ) -> Batch:
-        """The records of a table with their positions, and their lines in a text."""
-        count = len(starts)
-        if len(newlines) == count and not starts[:1].any():
-            lines = np.arange(count, dtype=np.int64) + self.line
+    def examined(self, found: _Records) -> Batch:
+        """Records with their faults; the columns of those are null."""
+        _seen.bytes += found.used
+        width = len(self.header)
+        faults = _faults(self.buffer, found, width)
+        starts, ends = found.fields
+        if faults is None:
+            columns = _columns(self.buffer, (starts, ends), width, len(found.starts))
+            faults = pa.nulls(len(found.starts), pa.string())
         else:
-            lines = np.searchsorted(newlines, starts).astype(np.int64) + self.line
+            good = faults.is_null().to_numpy(zero_copy_only=False)
+            of_good = np.repeat(good, np.diff(found.first))
+            fields = starts[of_good], ends[of_good]
+            columns = _columns(self.buffer, fields, width, int(good.sum()))
+            where = pa.array(np.cumsum(good) - 1, mask=~good)
+            columns = [column.take(where) for column in columns]
+        newlines = positions_of(self.buffer[: found.used], _NEWLINE)
+        lines = np.searchsorted(newlines, found.starts).astype(np.int64)
+        raw = slices(self.buffer, found.starts, found.ends)
+        return self.batch(faults, columns, lines, raw)
+
+    def batch(self, faults: pa.Array, columns: list[pa.Array], lines: Offsets, raw: RawOf) -> Batch:
+        """Records with their positions; `lines` are from that of the buffer's first byte."""
+        count = len(lines)
         positions = np.arange(count, dtype=np.int64) + self.position + 1
         self.position += count
-        layout = Layout(self.header, separator=chr(self.separator), unparsed=unparsed)
-        return Batch(
-            table.add_column(0, "line", pa.array(lines)).add_column(
-                0, "position", pa.array(positions)
-            ),
-            layout,
-            slices(text, starts, ends),
-        )
-
-    def examined(self, found: _Records) -> Batch:
-        table = _examined(self.buffer, found, len(self.header))
-        newlines = positions_of(self.buffer[: found.used], _NEWLINE)
-        return self.numbered(table, self.buffer, found.starts, found.ends, newlines)
+        table = {"position": pa.array(positions), "line": pa.array(lines + self.line)}
+        table |= {"fault": faults} | {f"c{index}": column for index, column in enumerate(columns)}
+        return Batch(pa.table(table), Layout(self.header, separator=chr(self.separator)), raw)
 
     def rest(self, fault: str, *, position: int) -> Batch:
         """Everything that is left as one record."""
@@ -220,33 +171,23 @@ class _CsvReader(TextReader):
         return fault_batch(kept, fault, position=position, line=self.line, total=total)
 
 
-def _parse(text: pa.Buffer, width: int, separator: int) -> pa.Table | None:
-    """The columns `fault`, `c0`, `c1`, … of whole lines; None where Arrow finds a fault."""
-    names, parsing, types = _options(width, separator)
-    reading = csv.ReadOptions(column_names=names, block_size=text.size + 1, use_threads=False)
+@dataclass
+class _Seen:
+    """What this process has read without the kernel, which takes a second to load."""
+
+    bytes: int = 0
+
+
+_seen = _Seen()
+
+
+@lru_cache(maxsize=1)
+def _kernel() -> ModuleType | None:
     try:
-        # The reader of streams, because the other one waits for a thread of its own.
-        table = csv.open_csv(pa.BufferReader(text), reading, parsing, types).read_all()
-    except pa.ArrowInvalid:  # another number of fields, or not UTF-8
+        from ingestion.readers import csv_kernel
+    except RuntimeError:  # numba finds no folder for what it has compiled
         return None
-    return table.add_column(0, "fault", pa.nulls(table.num_rows, pa.string()))
-
-
-def _examined(buffer: bytes, found: _Records, width: int) -> pa.Table:
-    """The columns `fault`, `c0`, `c1`, … of records, with nulls where there is a fault."""
-    faults = _faults(buffer, found, width)
-    starts, ends = found.fields
-    if faults is None:
-        columns = _columns(buffer, (starts, ends), width, len(found.starts))
-        faults = pa.nulls(len(found.starts), pa.string())
-    else:
-        good = faults.is_null().to_numpy(zero_copy_only=False)
-        of_good = np.repeat(good, np.diff(found.first))
-        columns = _columns(buffer, (starts[of_good], ends[of_good]), width, int(good.sum()))
-        where = pa.array(np.cumsum(good) - 1, mask=~good)
-        columns = [column.take(where) for column in columns]
-    names = [f"c{index}" for index in range(width)]
-    return pa.Table.from_arrays([faults, *columns], ["fault", *names])
+    return csv_kernel
 
 
 def _faults(buffer: bytes, found: _Records, width: int) -> pa.Array | None:
@@ -277,18 +218,6 @@ def _records(buffer: bytes, separator: int, *, ended: bool) -> _Records:
     """The whole records of a buffer that begins with one."""
     found = _at_once(buffer, separator, ended=ended)
     return found or _one_by_one(buffer, separator, ended=ended)
-
-
-@lru_cache(maxsize=256)
-def _options(width: int, separator: int) -> tuple[list[str], csv.ParseOptions, csv.ConvertOptions]:
-    """Columns' names, and Arrow's options to read them as they are, empty ones as nulls."""
-    names = [f"c{index}" for index in range(width)]
-    types = dict.fromkeys(names, pa.string())
-    return (
-        names,
-        csv.ParseOptions(delimiter=chr(separator), newlines_in_values=True),
-        csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True),
-    )
 
 
 @lru_cache(maxsize=256)
@@ -336,9 +265,13 @@ def _columns(
 
 
 def _is_utf8(text: bytes) -> bool:
+    ends = pa.py_buffer(np.array([0, len(text)], np.int64))
     try:
-        text.decode()
-    except UnicodeDecodeError:
+        # As text.decode(), without making the text.
+        pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(text)]).validate(
+            full=True
+        )
+    except pa.ArrowInvalid:
         return False
     return True
 

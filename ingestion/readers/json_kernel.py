@@ -15,13 +15,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import boolean, int32, int64, njit, types, uint8, void
+from numba import boolean, int64, njit, types, uint8, void
 
-from ingestion.readers.compiled import Integer, compiled, is_special, set_word, word_at
+from ingestion.readers.compiled import (
+    READ_BYTES,
+    Integer,
+    compiled,
+    gathered,
+    is_special,
+    word_at,
+)
 
 ABSENT, NULL, STRING, ESCAPED, NUMBER, LITERAL, NESTED = range(7)
 
-_SLACK = 8  # bytes behind a value that may be read, and written before the next one is
 _LONGEST_NUMBER = 40  # characters, the exponent two of them at most: no double is too small for it
 _SPACE, _TAB, _NEWLINE, _RETURN = b" \t\n\r"
 _QUOTE, _BACKSLASH, _COLON, _COMMA = b'"\\:,'
@@ -62,33 +68,16 @@ class Members:
         count = len(self.sure)
         offsets = np.zeros((len(wanted), count + 1), np.int32)
         begins = np.empty((len(wanted), count), np.int64)
-        nulls = []
+        there = np.empty((len(wanted), count), np.bool_)
         for index, want in enumerate(wanted):
             kinds, begin, end = (found[want.name] for found in (self.kinds, self.begins, self.ends))
-            there = np.isin(kinds, want.kinds)
+            there[index] = np.isin(kinds, want.kinds)
             if want.quoted:
                 strings = (kinds == STRING) | (kinds == ESCAPED)
                 begin, end = begin - strings, end + strings
             begins[index] = begin
-            np.cumsum(np.where(there, end - begin, 0), out=offsets[index, 1:])
-            nulls.append(None if there.all() else np.packbits(there, bitorder="little"))
-        sizes = offsets[:, -1].astype(np.int64)
-        bases = np.cumsum([0, *(sizes + _SLACK)])
-        text = np.empty(int(bases[-1]), np.uint8)
-        for data, first, last in zip(self.chunks, self.rows[:-1], self.rows[1:], strict=True):
-            _copy(data, first, last, begins, offsets, bases, text)
-        return [
-            pa.Array.from_buffers(
-                pa.string(),
-                count,
-                [
-                    None if valid is None else pa.py_buffer(valid),
-                    pa.py_buffer(offsets[index]),
-                    pa.py_buffer(text[bases[index] :][: sizes[index]]),
-                ],
-            )
-            for index, valid in enumerate(nulls)
-        ]
+            np.cumsum(np.where(there[index], end - begin, 0), out=offsets[index, 1:])
+        return gathered(self.chunks, self.rows, begins, offsets, there)
 
 
 def find_members(documents: pa.ChunkedArray, names: Sequence[str]) -> Members:
@@ -116,31 +105,7 @@ def find_members(documents: pa.ChunkedArray, names: Sequence[str]) -> Members:
     return Members(chunks, rows, kinds, begins, ends, sure)
 
 
-_READ_BYTES = types.Array(uint8, 1, "C", readonly=True)
 _READ_PLACES = types.Array(int64, 1, "C", readonly=True)
-
-
-@njit(
-    void(_READ_BYTES, int64, int64, int64[:, ::1], int32[:, ::1], int64[::1], uint8[::1]),
-    nogil=True,
-    cache=True,
-    error_model="numpy",
-)
-def _copy(
-    data: Any, first: Integer, last: Integer, begins: Any, offsets: Any, bases: Any, text: Any
-) -> None:
-    source, target = np.int64(data.ctypes.data), np.int64(text.ctypes.data)
-    # A document at a time, whose bytes are in the processor's cache then.
-    for row in range(first, last):
-        for name in range(len(begins)):
-            begin, to = begins[name, row], bases[name] + offsets[name, row]
-            size = np.int64(offsets[name, row + 1] - offsets[name, row])
-            if begin + size + _SLACK <= len(data):
-                for done in range(0, size, 8):
-                    set_word(target + to + done, word_at(source + begin + done))
-            else:
-                for at in range(size):
-                    text[to + at] = data[begin + at]
 
 
 @compiled
@@ -238,7 +203,7 @@ def _is_word(
 
 @njit(
     void(
-        _READ_BYTES, _READ_PLACES, _READ_BYTES, int64[::1], int64, uint8[:, ::1], int64[:, ::1],
+        READ_BYTES, _READ_PLACES, READ_BYTES, int64[::1], int64, uint8[:, ::1], int64[:, ::1],
         int64[:, ::1], boolean[::1],
     ),
     nogil=True,

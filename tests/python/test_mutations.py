@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import landing
 from conftest import MakeWarehouse
-from ingestion.readers import avro_reader
+from ingestion.readers import avro_reader, csv_reader
 from ingestion.readers.batch import RAW_LIMIT
 from reference import ingestion as reference
 from support import in_memory
@@ -172,7 +172,7 @@ def check(folder: Path, files: Sequence[Mutated]) -> None:
         assert not wrong, f"{file.stream} {file.name}: {file.stored!r}\n" + "\n".join(wrong)
 
 
-@pytest.mark.parametrize("kernel", [False, True], ids=["", "with the kernel"])
+@pytest.mark.parametrize("kernel", [False, True], ids=["", "with the kernels"])
 @settings(
     max_examples=INPUTS // TOGETHER // 2,
     deadline=None,
@@ -181,14 +181,12 @@ def check(folder: Path, files: Sequence[Mutated]) -> None:
 )
 @given(seed=st.integers(0, 2**48))
 def test_mutated_inputs(tmp_path_factory: pytest.TempPathFactory, kernel: bool, seed: int) -> None:
-    seen = avro_reader._seen.bytes
-    avro_reader._seen.bytes = 2**40 if kernel else 0
-    try:
-        dice = random.Random(seed)
-        folder = tmp_path_factory.mktemp("mutated")
+    dice = random.Random(seed)
+    folder = tmp_path_factory.mktemp("mutated")
+    with pytest.MonkeyPatch.context() as patch:
+        for reader in (avro_reader, csv_reader):
+            patch.setattr(reader._seen, "bytes", 2**40 if kernel else -(2**40))
         check(folder, [mutated(number, dice) for number in range(TOGETHER)])
-    finally:
-        avro_reader._seen.bytes = seen
 
 
 @settings(
