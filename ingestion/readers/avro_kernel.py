@@ -19,8 +19,8 @@ from ingestion.readers.compiled import (
     built_in,
     compiled,
     inlined,
-    is_special,
     set_word,
+    specials,
     word_at,
 )
 
@@ -169,7 +169,7 @@ def _put_string(data: Any, start: Integer, size: Integer, out: Any, state: Any) 
             word |= _BLANKS << (8 * here)
             word &= ~(np.int64(-1) << (8 * here)) | (_BLANKS << (8 * here))
         seen |= word
-        if not is_special(word):
+        if not specials(word):
             set_word(target + at, word)
             at += here
         else:

@@ -75,13 +75,14 @@ _BACKSLASHES = np.int64(0x5C5C5C5C5C5C5C5C)
 
 
 @inlined
-def is_special(word: Integer) -> bool:
-    """Whether a quote, a backslash or a control character is among eight bytes of a JSON string."""
+def specials(word: Integer) -> Integer:
+    """A mask whose first bit stands in the first of eight bytes that is a quote, a backslash or a
+    control character; 0: none."""
     quote, escape = word ^ _QUOTES, word ^ _BACKSLASHES
     special = (quote - _ONES) & ~quote
     special |= (escape - _ONES) & ~escape
     special |= (word - _BLANKS) & ~word
-    return bool(special & _HIGHS)
+    return special & _HIGHS
 
 
 @inlined

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import boolean, int64, njit, types, uint8, void
+from numba import boolean, int32, int64, njit, types, uint8, void
 
 from ingestion.readers.compiled import (
     READ_BYTES,
     Integer,
     compiled,
+    first_byte,
     gathered,
-    is_special,
+    inlined,
+    specials,
     word_at,
 )
 
@@ -65,18 +67,16 @@ class Members:
 
     def texts(self, wanted: Sequence[Wanted]) -> list[pa.Array]:
         """Names' values as text, null for those of other kinds."""
-        count = len(self.sure)
-        offsets = np.zeros((len(wanted), count + 1), np.int32)
-        begins = np.empty((len(wanted), count), np.int64)
-        there = np.empty((len(wanted), count), np.bool_)
+        shape = len(wanted), len(self.sure)
+        names = np.array([want.name for want in wanted], np.int64)
+        kinds = np.zeros((len(wanted), NESTED + 1), np.bool_)
         for index, want in enumerate(wanted):
-            kinds, begin, end = (found[want.name] for found in (self.kinds, self.begins, self.ends))
-            there[index] = np.isin(kinds, want.kinds)
-            if want.quoted:
-                strings = (kinds == STRING) | (kinds == ESCAPED)
-                begin, end = begin - strings, end + strings
-            begins[index] = begin
-            np.cumsum(np.where(there[index], end - begin, 0), out=offsets[index, 1:])
+            kinds[index, list(want.kinds)] = True
+        quoted = np.array([want.quoted for want in wanted], np.bool_)
+        begins, there = np.empty(shape, np.int64), np.empty(shape, np.bool_)
+        offsets = np.zeros((shape[0], shape[1] + 1), np.int32)
+        found = self.kinds, self.begins, self.ends
+        _spans(*found, names, kinds, quoted, begins, offsets, there)
         return gathered(self.chunks, self.rows, begins, offsets, there)
 
 
@@ -108,7 +108,33 @@ def find_members(documents: pa.ChunkedArray, names: Sequence[str]) -> Members:
 _READ_PLACES = types.Array(int64, 1, "C", readonly=True)
 
 
-@compiled
+@njit(
+    void(
+        uint8[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1], boolean[:, ::1], boolean[::1],
+        int64[:, ::1], int32[:, ::1], boolean[:, ::1],
+    ),
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)  # fmt: skip
+def _spans(
+    kinds: Any, begins: Any, ends: Any, names: Any, wanted: Any, quoted: Any, out_begins: Any,
+    offsets: Any, there: Any,
+) -> None:  # fmt: skip
+    for index in range(len(names)):
+        name = names[index]
+        for row in range(kinds.shape[1]):
+            kind = kinds[name, row]
+            begin, end = begins[name, row], ends[name, row]
+            if quoted[index] and kind in (STRING, ESCAPED):
+                begin, end = begin - 1, end + 1
+            there[index, row] = wanted[index, kind]
+            size = np.int32(end - begin) if wanted[index, kind] else np.int32(0)
+            out_begins[index, row] = begin
+            offsets[index, row + 1] = offsets[index, row] + size
+
+
+@inlined
 def _blank(data: Any, at: Integer, end: Integer) -> Integer:
     while at < end and (
         data[at] == _SPACE or data[at] == _NEWLINE or data[at] == _RETURN or data[at] == _TAB
@@ -188,7 +214,7 @@ def _number(data: Any, begin: Integer, end: Integer) -> Integer:
     return at if at - begin <= _LONGEST_NUMBER else -1
 
 
-@compiled
+@inlined
 def _is_word(
     data: Any, at: Integer, end: Integer, words: Any, begin: Integer, behind: Integer
 ) -> bool:
@@ -196,6 +222,14 @@ def _is_word(
     if at + size > end:
         return False
     index = 0
+    if size >= 8:
+        here, there = np.int64(data.ctypes.data) + at, np.int64(words.ctypes.data) + begin
+        while index + 8 <= size:
+            if word_at(here + index) != word_at(there + index):
+                return False
+            index += 8
+        # The last eight, some of them once more.
+        return bool(word_at(here + size - 8) == word_at(there + size - 8))
     while index < size and data[at + index] == words[begin + index]:
         index += 1
     return bool(index == size)
@@ -255,7 +289,11 @@ def _members(
             if byte == _QUOTE:
                 at += 1
                 begin, kind = at, STRING
-                while at + 8 <= end and not is_special(word_at(source + at)):
+                while at + 8 <= end:
+                    special = specials(word_at(source + at))
+                    if special:
+                        at += first_byte(special)
+                        break
                     at += 8
                 while at < end:
                     if _TEXT[data[at]]:

@@ -113,18 +113,19 @@ class _JsonReader(TextReader):
         while True:
             end = len(self.buffer) if self.ended else self.buffer.rfind(b"\n") + 1
             if end:
-                yield from self.line_batch(self.buffer[:end])
+                yield from self.line_batch(self.buffer, end)
                 self.buffer = self.buffer[end:]
             if self.ended:
                 return
             self.more()
 
-    def line_batch(self, text: bytes) -> Iterator[Batch]:
+    def line_batch(self, text: bytes, end: int) -> Iterator[Batch]:
+        """The lines of a text's first `end` bytes, behind which there is no line's end."""
         codes = np.frombuffer(text, np.uint8)
         newlines = positions_of(text, _NEWLINE)
         starts = np.concatenate([[0], newlines + 1]).astype(np.int64)
-        ends = np.concatenate([newlines, [len(text)]]).astype(np.int64)
-        if starts[-1] == len(text):
+        ends = np.concatenate([newlines, [end]]).astype(np.int64)
+        if starts[-1] == end:
             starts, ends = starts[:-1], ends[:-1]
         lines = np.arange(len(starts), dtype=np.int64) + self.line
         self.line += len(newlines)
@@ -135,7 +136,7 @@ class _JsonReader(TextReader):
             yield from self.batch(text, starts[filled], ends[filled], lines[filled])
             return
         # White space may follow a document: its text can reach to the next line's start.
-        offsets = np.append(starts, len(text))
+        offsets = np.append(starts, end)
         documents = _texts(text, offsets)
         if documents is None:
             yield from self.batch(text, starts, ends, lines)
