@@ -226,7 +226,7 @@ def points(engine: str) -> dict[str, tuple[str, str, int]]:
         "before dlt's schema is stored": (f"{_DLT}._update_schema_in_storage", "before", 1),
         "after DDL": (f"{_DLT}._execute_schema_update_sql", "after", 1),
         "after dlt": ("ingestion.pipelines.schema:_synchronise", "after", 1),
-        "reading": ("ingestion.readers.csv_reader:_CsvReader.numbered", "before", 2),
+        "reading": ("ingestion.readers.csv_reader:_CsvReader.batch", "before", 2),
         "typing": ("ingestion.plain:Plain.typed", "after", 1),
         "judging": (f"{_JUDGE}._judge", "after", 1),
         "before rows": (f"{writer}.{_INSERT[engine]}", "before", 1),
