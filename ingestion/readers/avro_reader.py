@@ -30,7 +30,15 @@ import pyarrow as pa
 from backports import zstd
 
 from ingestion.readers.avro_values import bytes_as_text, readable
-from ingestion.readers.batch import RAW_LIMIT, Batch, Layout, RawOf, fault_batch, shortened
+from ingestion.readers.batch import (
+    RAW_LIMIT,
+    Batch,
+    Layout,
+    RawOf,
+    Seen,
+    fault_batch,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from ingestion.readers.avro_program import Decoded, Decoder
@@ -304,17 +312,7 @@ class _AvroReader:
         return fault_batch(kept, fault, position=0, line=None, total=total)
 
 
-@dataclass
-class _Seen:
-    """What this process has read: the kernel, which takes a second or two to load, is for much.
-
-    `bytes` are those of blocks, packed as they are in files.
-    """
-
-    bytes: int = 0
-
-
-_seen = _Seen()
+_seen = Seen()  # blocks, packed as they are in files
 _loading = threading.Lock()
 
 

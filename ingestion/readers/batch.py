@@ -35,6 +35,14 @@ class Layout:
     separator: str | None = None
 
 
+@dataclass
+class Seen:
+    """The bytes that a reader has read in this process: its kernel, which takes a second or two to
+    load, is for much."""
+
+    bytes: int = 0
+
+
 DOCUMENTS = Layout()
 LINES = Layout(unchecked=True)
 

@@ -24,6 +24,7 @@ from ingestion.readers.batch import (
     Layout,
     Offsets,
     RawOf,
+    Seen,
     cut,
     fault_batch,
     positions_of,
@@ -37,7 +38,7 @@ KERNEL_FROM = 8 * 2**20  # bytes in a process that are as soon read without the 
 
 
 def read_csv(pieces: Iterator[bytes]) -> Iterator[Batch]:
-    """Faults are records too; nothing raises but the pieces themselves."""
+    """Batches of text columns. Faults are records too; nothing raises but the pieces themselves."""
     return _CsvReader(pieces).batches()
 
 
@@ -171,14 +172,7 @@ class _CsvReader(TextReader):
         return fault_batch(kept, fault, position=position, line=self.line, total=total)
 
 
-@dataclass
-class _Seen:
-    """What this process has read without the kernel, which takes a second to load."""
-
-    bytes: int = 0
-
-
-_seen = _Seen()
+_seen = Seen()  # without the kernel
 
 
 @lru_cache(maxsize=1)

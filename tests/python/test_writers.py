@@ -42,9 +42,8 @@ def test_duckdb_does_not_keep_what_a_load_has_written(tmp_path: Path) -> None:
         writer = open_writer(connection, Load.now())
         for seed in range(GROUPS):
             writer.write(raw.REJECTED, _rejects(seed))
-        writer.execute("select 1")  # after all that was written
+        writer.commit()  # which waits for all that was written
         [(held,)] = connection.cursor().execute(HELD).fetchall()
-        writer.commit()
         writer.close()
     written = GROUPS * GROUP * 96 / 1e6
     assert held < 0.6 * written, (held, written)
