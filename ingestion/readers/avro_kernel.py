@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import float32, float64, int32, int64, njit, uint8
+from numba import float32, float64, int32, int64, uint8
 
 from ingestion.readers.compiled import (
     Integer,
@@ -21,6 +21,7 @@ from ingestion.readers.compiled import (
     inlined,
     set_word,
     specials,
+    typed,
     word_at,
 )
 
@@ -711,14 +712,9 @@ def _decode(
     return len(ends)
 
 
-@njit(
-    int64(
-        _BYTES, int64[::1], int64[::1], int64[:, ::1], int64[:, ::1], _BYTES, int64[:, ::1], _BYTES,
-        int64[::1], int64[:, ::1], uint8[:, ::1], _STATE,
-    ),
-    nogil=True,
-    cache=True,
-    error_model="numpy",
+@typed(
+    int64, _BYTES, int64[::1], int64[::1], int64[:, ::1], int64[:, ::1], _BYTES, int64[:, ::1],
+    _BYTES, int64[::1], int64[:, ::1], uint8[:, ::1], _STATE,
 )  # fmt: skip
 def decode(
     data: Any, ends: Any, counts: Any, nodes: Any, kids: Any, constants: Any, columns: Any,

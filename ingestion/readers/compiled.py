@@ -23,6 +23,13 @@ def compiled(function: _Function) -> _Function:
     return cast(_Function, njit(nogil=True, cache=True, error_model="numpy")(function))
 
 
+def typed(*signature: Any) -> Callable[[_Function], _Function]:
+    """Compiled when defined, for arguments of these numba types; the first is the result's."""
+    result, *arguments = signature
+    made = njit(result(*arguments), nogil=True, cache=True, error_model="numpy")
+    return cast(Callable[[_Function], _Function], made)
+
+
 def inlined(function: _Function) -> _Function:
     made = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)(function)
     return cast(_Function, made)
@@ -119,12 +126,7 @@ def gathered(
     return arrays
 
 
-@njit(
-    void(READ_BYTES, int64, int64, int64[:, ::1], int32[:, ::1], int64[::1], uint8[::1]),
-    nogil=True,
-    cache=True,
-    error_model="numpy",
-)
+@typed(void, READ_BYTES, int64, int64, int64[:, ::1], int32[:, ::1], int64[::1], uint8[::1])
 def _copy(
     data: Any, first: Integer, last: Integer, begins: Any, offsets: Any, bases: Any, text: Any
 ) -> None:

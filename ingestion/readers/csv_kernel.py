@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import boolean, int32, int64, njit
+from numba import boolean, int32, int64
 
 from ingestion.readers.compiled import (
     READ_BYTES,
@@ -24,6 +24,7 @@ from ingestion.readers.compiled import (
     gathered,
     inlined,
     matches,
+    typed,
     word_at,
 )
 
@@ -75,7 +76,7 @@ def find_records(text: bytes, separator: int, width: int) -> Found:
     )
 
 
-@njit(int64(READ_BYTES), nogil=True, cache=True, error_model="numpy")
+@typed(int64, READ_BYTES)
 def _lines(data: Any) -> Integer:
     count = 0
     for at in range(len(data)):
@@ -106,14 +107,9 @@ def _empty(data: Any, at: Integer) -> Integer:
     return 2 * (at + 1 < len(data) and data[at] == _RETURN and data[at + 1] == _NEWLINE)
 
 
-@njit(
-    int64(
-        READ_BYTES, int64, int64[:, ::1], int32[:, ::1], int64[::1], int64[::1], int64[::1],
-        boolean[::1], int64[::1],
-    ),
-    nogil=True,
-    cache=True,
-    error_model="numpy",
+@typed(
+    int64, READ_BYTES, int64, int64[:, ::1], int32[:, ::1], int64[::1], int64[::1], int64[::1],
+    boolean[::1], int64[::1],
 )  # fmt: skip
 def _find(
     data: Any, separator: Integer, begins: Any, offsets: Any, starts: Any, ends: Any, lines: Any,

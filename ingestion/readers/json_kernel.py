@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import boolean, int32, int64, njit, types, uint8, void
+from numba import boolean, int32, int64, types, uint8, void
 
 from ingestion.readers.compiled import (
     READ_BYTES,
@@ -25,6 +25,7 @@ from ingestion.readers.compiled import (
     gathered,
     inlined,
     specials,
+    typed,
     word_at,
 )
 
@@ -108,14 +109,9 @@ def find_members(documents: pa.ChunkedArray, names: Sequence[str]) -> Members:
 _READ_PLACES = types.Array(int64, 1, "C", readonly=True)
 
 
-@njit(
-    void(
-        uint8[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1], boolean[:, ::1], boolean[::1],
-        int64[:, ::1], int32[:, ::1], boolean[:, ::1],
-    ),
-    nogil=True,
-    cache=True,
-    error_model="numpy",
+@typed(
+    void, uint8[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1], boolean[:, ::1], boolean[::1],
+    int64[:, ::1], int32[:, ::1], boolean[:, ::1],
 )  # fmt: skip
 def _spans(
     kinds: Any, begins: Any, ends: Any, names: Any, wanted: Any, quoted: Any, out_begins: Any,
@@ -235,14 +231,9 @@ def _is_word(
     return bool(index == size)
 
 
-@njit(
-    void(
-        READ_BYTES, _READ_PLACES, READ_BYTES, int64[::1], int64, uint8[:, ::1], int64[:, ::1],
-        int64[:, ::1], boolean[::1],
-    ),
-    nogil=True,
-    cache=True,
-    error_model="numpy",
+@typed(
+    void, READ_BYTES, _READ_PLACES, READ_BYTES, int64[::1], int64, uint8[:, ::1], int64[:, ::1],
+    int64[:, ::1], boolean[::1],
 )  # fmt: skip
 def _members(
     data: Any, offsets: Any, keys: Any, places: Any, first_row: Integer, kinds: Any, begins: Any,
